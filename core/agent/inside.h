@@ -1,0 +1,158 @@
+/* What the agent's files share. There is one struct agent, in main(); nothing else is mutable. */
+#ifndef MS_INSIDE_H
+#define MS_INSIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto.h"
+
+#define COPY_SIZE 65536
+
+enum phase {
+    PH_REQUEST, /* nothing yet but HELLO */
+    PH_FILES,   /* the request is known; files may come, then GO */
+    PH_RUN,     /* the program was forked */
+    PH_END,     /* the program ended; what it left is being killed and reaped */
+    PH_REPORT   /* all are dead; results go out, and what still comes in is of no interest */
+};
+
+/* Frames to the host. At most one is under way: everything that is to be said is remembered as
+ * state and made into a frame when the one before is out, so that memory stays flat however slow
+ * the host is. */
+struct out {
+    unsigned char buf[MS_PROTO_HEAD + COPY_SIZE];
+    size_t len;              /* bytes of the frame being built in buf */
+    const unsigned char *at; /* not yet written */
+    size_t left;
+    const unsigned char *next; /* after that; belongs to whoever made the frame */
+    size_t next_left;
+    size_t splice_left; /* and then so many bytes out of hold[0] */
+    int hold[2];        /* a pipe that nobody but the agent can open; -1 none */
+    bool can_splice;    /* stdout takes splice() */
+};
+
+struct in {
+    unsigned char buf[COPY_SIZE];
+    size_t len;
+    int type;             /* of the frame under way; 0: its head is not complete */
+    uint32_t left;        /* bytes of it still to come */
+    unsigned char *whole; /* payload that is collected, one byte longer than the frame */
+    size_t have;
+};
+
+struct request {
+    char **argv, **env;
+    const char *cwd, *output_dir, *value_file;
+    uint64_t wall_limit_ns, out_max[2], artefact_count_max, artefact_bytes_max, value_max, fsize,
+        flags;
+};
+
+struct file_in {
+    int fd; /* -1: none under way */
+    uint64_t left;
+    uint32_t mode;
+};
+
+/* The program's standard input: what the host sent and the program has not taken. */
+struct feed {
+    unsigned char ring[MS_PROTO_STDIN_CREDIT];
+    size_t start, len;
+    uint64_t owed; /* credit to give back */
+    int fd;        /* -1: the program does not listen (any more) */
+    bool eof;      /* the host has no more */
+};
+
+struct counters {
+    uint64_t oom_kills, memory_peak, pids_refused;
+};
+
+struct agent {
+    enum phase phase;
+    struct out out;
+    struct in in;
+    struct request request;
+    struct file_in file;
+    struct feed feed;
+    int cwd_fd, output_fd, ruleset_fd; /* -1 none */
+    int signal_fd, timer_fd, exec_fd;
+    int pipe_fd[2];        /* the program's stdout and stderr; -1 at their end */
+    uint64_t seen[2], sent[2];
+    int turn;              /* whose output goes first, so that neither starves */
+    int landlock_abi;
+    pid_t main_pid;
+    int status;            /* of the program, as from wait() */
+    bool go, kill_asked;   /* what the host wants and the main loop has not done */
+    bool say_started, started;
+    bool ended, killing, alone;
+    int killed;            /* MS_KILLED_* */
+    uint64_t start_ns, wall_ns, stragglers;
+    struct counters before;
+};
+
+/* main.c */
+uint64_t now_ns(void);
+_Noreturn void die(void); /* the host is gone or talks nonsense: nothing may live on */
+void kill_all(struct agent *a, int why);
+
+/* frame.c: building a frame, which needs out_idle() */
+bool out_idle(const struct agent *a);
+void frame_begin(struct agent *a, int type);
+void frame_bytes(struct agent *a, int tag, const void *p, size_t n);
+void frame_text(struct agent *a, int tag, const char *text);
+void frame_path(struct agent *a, int tag, const char *path); /* hostile bytes become '?' */
+void frame_number(struct agent *a, int tag, uint64_t v);
+void frame_end(struct agent *a);
+void frame_raw(struct agent *a, int type, const void *p, size_t n); /* waits until it is out */
+/* Writes what goes without waiting. */
+void out_push(struct agent *a);
+/* Writes all, and sees meanwhile whether the host lives. */
+void out_flush(struct agent *a);
+_Noreturn void fail(struct agent *a, const char *stage, int err, const char *message,
+                    const char *what);
+
+/* input.c */
+void in_read(struct agent *a);
+_Noreturn void bad_host(struct agent *a, const char *message);
+
+/* request.c */
+void request_take(struct agent *a, unsigned char *p, size_t n);
+void file_take(struct agent *a, unsigned char *p, size_t n);
+void file_data(struct agent *a, const unsigned char *p, size_t n);
+
+/* paths.c: no link is followed, not even in the middle */
+int make_dirs(const char *path);
+int open_parents(int dir, char *path, bool make, const char **last);
+int open_plain(const char *path, int flags);
+
+/* program.c */
+void program_start(struct agent *a);
+void program_exec_result(struct agent *a); /* exec_fd is readable */
+void close_from(int lowest);
+
+/* pump.c */
+bool pump_output(struct agent *a, int stream); /* one frame; false: nothing there */
+void pump_input(struct agent *a);
+void feed_add(struct agent *a, const unsigned char *p, size_t n);
+void feed_settle(struct agent *a);
+
+/* landlock.c */
+int landlock_abi(void);
+int landlock_ruleset(int abi); /* a descriptor, or -1 and errno */
+int landlock_enter(int ruleset);
+
+/* cgroup.c */
+void cgroup_read(struct counters *c);
+size_t cgroup_describe(char *out, size_t size);
+ssize_t read_file(const char *path, char *out, size_t size);
+
+/* probe.c */
+void probe_send(struct agent *a);
+
+/* artefact.c */
+void value_send(struct agent *a);
+void artefacts_send(struct agent *a);
+
+#endif

@@ -1,0 +1,377 @@
+/* moonsand: run code that nobody trusts in containers. The one public header.
+ *
+ * Conventions
+ *   - Every function that can fail takes `moonsand_error **err` last, returns 0 on success and -1 on
+ *     failure. On failure *err (when err is not NULL) is set to an error that the caller frees with
+ *     moonsand_error_free(); on success *err is left alone.
+ *   - `out` parameters come first and are set to NULL on failure.
+ *   - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings passed in are
+ *     copied; strings handed out are borrowed from the object that they came from.
+ *   - Option structs start with MOONSAND_..._INIT, so that they can grow: `version` says which layout
+ *     the caller was compiled with. A field left at 0 or NULL means the default.
+ *   - Durations are nanoseconds (`_ns`), sizes bytes, unless the name says otherwise.
+ *   - Nothing blocks but moonsand_loop_wait() and the _close() functions (bounded, see there).
+ *   - An object and everything made from it belongs to one thread. Objects of different loops may be
+ *     used from different threads. There is no global state.
+ */
+#ifndef MOONSAND_H
+#define MOONSAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define MOONSAND_EXTERN extern __attribute__((visibility("default")))
+#else
+#define MOONSAND_EXTERN extern
+#endif
+
+#define MOONSAND_VERSION "0.1.0"
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+/* code, name (what Lua sees as err.code), meaning */
+#define MOONSAND_ERROR_CODES(X)                                                                    \
+    X(INVALID, "invalid", "an argument has no meaning; the caller's mistake")                      \
+    X(NOMEM, "nomem", "out of memory")                                                             \
+    X(IO, "io", "a system call failed")                                                            \
+    X(NO_ENGINE, "no_engine", "no container engine was found")                                     \
+    X(CONNECT, "connect", "the engine cannot be reached")                                          \
+    X(TIMEOUT, "timeout", "the engine did not answer in time")                                     \
+    X(ENGINE, "engine", "the engine answered with an error")                                       \
+    X(NOT_FOUND, "not_found", "a file, image or container does not exist")                         \
+    X(CONFLICT, "conflict", "the engine says that the state does not allow it")                    \
+    X(UNSUPPORTED, "unsupported", "the engine cannot apply what was asked; refused, not weakened") \
+    X(ISOLATION, "isolation", "the self-check found a wall missing; refused")                      \
+    X(PROTOCOL, "protocol", "bytes that break a protocol")                                         \
+    X(EXEC, "exec", "the program could not be started inside the container")                       \
+    X(CANCELLED, "cancelled", "given up because the caller asked for it")                          \
+    X(INTERRUPTED, "interrupted", "a signal arrived while waiting")                                \
+    X(CLOSED, "closed", "the object was closed")
+
+typedef enum moonsand_code {
+    MOONSAND_OK = 0,
+#define MOONSAND_X(id, name, meaning) MOONSAND_E_##id,
+    MOONSAND_ERROR_CODES(MOONSAND_X)
+#undef MOONSAND_X
+} moonsand_code;
+
+typedef struct moonsand_error moonsand_error;
+
+MOONSAND_EXTERN moonsand_code moonsand_error_code(const moonsand_error *err);
+/* "timeout", "not_found", ...; never NULL. */
+MOONSAND_EXTERN const char *moonsand_code_name(moonsand_code code);
+/* What happened and what to do about it, one sentence or two; never NULL. */
+MOONSAND_EXTERN const char *moonsand_error_message(const moonsand_error *err);
+/* What was being done ("container create"), or NULL. */
+MOONSAND_EXTERN const char *moonsand_error_op(const moonsand_error *err);
+/* The HTTP status of the engine's answer, or 0. */
+MOONSAND_EXTERN int moonsand_error_status(const moonsand_error *err);
+/* errno of a failed system call, or 0. */
+MOONSAND_EXTERN int moonsand_error_errno(const moonsand_error *err);
+/* The error underneath, borrowed, or NULL. */
+MOONSAND_EXTERN const moonsand_error *moonsand_error_cause(const moonsand_error *err);
+/* NULL is allowed. */
+MOONSAND_EXTERN void moonsand_error_free(moonsand_error *err);
+
+/* ---- loop --------------------------------------------------------------------------------- */
+
+/* One epoll descriptor for everything. A host program either calls moonsand_loop_wait() and
+ * moonsand_loop_step() in turn, or polls moonsand_loop_fd() for reading in its own loop and calls
+ * moonsand_loop_step() when it is readable (timers make it readable too). */
+typedef struct moonsand_loop moonsand_loop;
+
+MOONSAND_EXTERN int moonsand_loop_new(moonsand_loop **out, moonsand_error **err);
+/* The engines of the loop must have been closed. NULL is allowed. */
+MOONSAND_EXTERN void moonsand_loop_free(moonsand_loop *loop);
+MOONSAND_EXTERN int moonsand_loop_fd(const moonsand_loop *loop);
+/* Nanoseconds until the next timer, 0 when something is due, -1 when there is none. */
+MOONSAND_EXTERN int64_t moonsand_loop_timeout_ns(const moonsand_loop *loop);
+/* Does what is ready and calls the callbacks; never blocks. Callbacks may use any function but
+ * moonsand_loop_step() and moonsand_loop_free() of the same loop. */
+MOONSAND_EXTERN int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err);
+/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal ends it with
+ * MOONSAND_E_INTERRUPTED, so that hosts can handle Ctrl-C. */
+MOONSAND_EXTERN int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns,
+                                       moonsand_error **err);
+
+/* ---- engine ------------------------------------------------------------------------------- */
+
+typedef struct moonsand_engine moonsand_engine;
+
+typedef struct moonsand_engine_options {
+    uint32_t version;
+    /* "unix:///path", "tcp://host:port", "ssh://[user@]host[:port][/socket]", "embedded", or NULL:
+     * look in DOCKER_CONTEXT, DOCKER_HOST, the config file's current context, the well-known Docker
+     * and Podman sockets, and last a running embedded engine. */
+    const char *endpoint;
+    /* Directory with ca.pem, cert.pem and key.pem for tcp://; NULL: as the docker command. */
+    const char *tls_dir;
+    /* Longest wait for one engine call that should answer at once; default 30 s. */
+    uint64_t call_timeout_ns;
+    /* An agent built for the engine's architecture, when it is not this machine's; NULL: built in. */
+    const char *agent_path;
+} moonsand_engine_options;
+#define MOONSAND_ENGINE_OPTIONS_INIT {1, 0, 0, 0, 0}
+
+/* What an engine is; borrowed from it, valid once it is ready. Strings are never NULL. */
+typedef struct moonsand_engine_facts {
+    const char *endpoint;    /* URL */
+    const char *found_by;    /* "explicit", "DOCKER_CONTEXT", "DOCKER_HOST", "config", "socket", "embedded" */
+    const char *kind;        /* "docker" or "podman" */
+    const char *engine_version;
+    const char *api_version; /* negotiated */
+    const char *os, *arch, *kernel;
+    const char *components;  /* JSON object: {"containerd":"1.6.20","runc":"1.1.5",...} */
+    int cgroup_version;      /* 1 or 2 */
+    uint32_t cpus;
+    uint64_t memory_bytes;
+    bool rootless, userns_remap, local; /* local: the engine sees this machine's files */
+    bool has_bridge;                    /* a network for the exception `network` exists */
+} moonsand_engine_facts;
+
+/* `done` gets the engine again with err NULL, or an error that it owns. */
+typedef void (*moonsand_engine_done)(void *arg, moonsand_engine *engine, moonsand_error *err);
+
+/* Finds the engine and begins to talk to it. `done` is called from a later step. Discovery that
+ * finds nothing fails here, at once, with MOONSAND_E_NO_ENGINE and a message that lists all places. */
+MOONSAND_EXTERN int moonsand_engine_open(moonsand_engine **out, moonsand_loop *loop,
+                                         const moonsand_engine_options *options,
+                                         moonsand_engine_done done, void *arg,
+                                         moonsand_error **err);
+/* Ends all that the engine still does: running runs are cancelled without callbacks, their
+ * containers removed. Drives the loop for at most 5 s for that. NULL is allowed. */
+MOONSAND_EXTERN void moonsand_engine_close(moonsand_engine *engine);
+/* NULL until the engine is ready. */
+MOONSAND_EXTERN const moonsand_engine_facts *moonsand_engine_get_facts(const moonsand_engine *e);
+/* Work that goes on in the background (removals); 0 means that a program may exit. */
+MOONSAND_EXTERN size_t moonsand_engine_pending(const moonsand_engine *engine);
+
+/* One call of the engine's API, for what has no function of its own. */
+typedef struct moonsand_request moonsand_request;
+typedef struct moonsand_request_options {
+    uint32_t version;
+    const char *method;       /* "GET", "POST", "DELETE", "HEAD" */
+    const char *path;         /* without the version: "/containers/json?all=1"; "/libpod/..." too */
+    const void *body;         /* copied */
+    size_t body_len;
+    int body_fd;              /* sent from its position to its end when body is NULL; not closed; -1 none */
+    const char *content_type; /* default "application/json" */
+    uint64_t timeout_ns;      /* default: the engine's call timeout; UINT64_MAX: none */
+    /* Called with pieces of a 2xx body as they come, which are then not collected. */
+    void (*on_data)(void *arg, const char *data, size_t len);
+    /* Called once, always. status is 0 when err is set; a status >= 400 is not an error here. */
+    void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
+    void *arg;
+} moonsand_request_options;
+#define MOONSAND_REQUEST_OPTIONS_INIT {1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0}
+
+/* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
+MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
+                                           const moonsand_request_options *options,
+                                           moonsand_error **err);
+MOONSAND_EXTERN void moonsand_request_cancel(moonsand_request *request);
+
+/* ---- sandbox ------------------------------------------------------------------------------ */
+
+typedef struct moonsand_bind {
+    const char *source; /* absolute directory on the engine's machine; mounted read-only */
+    const char *target; /* absolute path inside */
+} moonsand_bind;
+
+typedef enum moonsand_network {
+    MOONSAND_NETWORK_NONE = 0,  /* only a loopback of its own */
+    MOONSAND_NETWORK_BRIDGE = 1 /* exception: the engine's default network */
+} moonsand_network;
+
+/* Defaults in brackets. There is no field that opens more than the three named exceptions. */
+typedef struct moonsand_sandbox_options {
+    uint32_t version;
+    const char *image;        /* reference or id; required */
+    uint64_t nano_cpus;       /* [500000000] 1e9 = one CPU; at most the machine's */
+    uint64_t memory_bytes;    /* [512 MiB] without swap; at least 16 MiB */
+    uint32_t pids;            /* [128] processes and threads; at least 4 */
+    uint64_t disk_bytes;      /* [64 MiB] /tmp, which is memory; at most memory/2 */
+    uint32_t disk_inodes;     /* [8192] */
+    uint64_t shm_bytes;       /* [16 MiB] /dev/shm */
+    uint64_t file_bytes;      /* [disk_bytes] largest file (RLIMIT_FSIZE) */
+    uint32_t open_files;      /* [512] RLIMIT_NOFILE */
+    uint64_t timeout_ns;      /* [300 s] wall clock, from the program's start; at least 50 ms */
+    uint64_t stdout_bytes;    /* [16 MiB] */
+    uint64_t stderr_bytes;    /* [16 MiB] */
+    uint64_t artefact_bytes;  /* [disk_bytes] all artefacts together */
+    uint32_t artefact_count;  /* [256] */
+    uint64_t value_bytes;     /* [1 MiB] result file; at most 1 MiB */
+    /* exceptions; each is reported in the result's isolation */
+    moonsand_network network; /* [none] */
+    const moonsand_bind *binds;
+    size_t bind_count;
+    bool exec_tmp;            /* [false] programs in /tmp may be executed */
+    const char *runtime;      /* tighter: another OCI runtime, for instance "runsc"; NULL: engine's */
+} moonsand_sandbox_options;
+#define MOONSAND_SANDBOX_OPTIONS_INIT {.version = 1}
+
+typedef struct moonsand_sandbox moonsand_sandbox;
+
+/* Checks the options (MOONSAND_E_INVALID names the one, MOONSAND_E_UNSUPPORTED what the engine or
+ * machine lacks). The engine must be ready. Image and self-check wait for the first run. */
+MOONSAND_EXTERN int moonsand_sandbox_new(moonsand_sandbox **out, moonsand_engine *engine,
+                                         const moonsand_sandbox_options *options,
+                                         moonsand_error **err);
+/* Runs of it go on. NULL is allowed. */
+MOONSAND_EXTERN void moonsand_sandbox_free(moonsand_sandbox *sandbox);
+
+/* ---- run ---------------------------------------------------------------------------------- */
+
+/* Statuses in the order of precedence, strongest first. */
+#define MOONSAND_STATUSES(X)                                                                       \
+    X(TAMPERED, "tampered", "the protocol or the container was interfered with")                   \
+    X(LOST, "lost", "engine or connection died; what happened is unknown")                         \
+    X(CANCELLED, "cancelled", "ended because the caller asked for it")                             \
+    X(TIMEOUT, "timeout", "ran longer than its time limit")                                        \
+    X(OOM, "oom", "killed for want of memory")                                                     \
+    X(OUTPUT_LIMIT, "output_limit", "wrote more than its output limit")                            \
+    X(SIGNAL, "signal", "died of a signal that was not ours")                                      \
+    X(EXIT, "exit", "ended with an exit code other than 0")                                        \
+    X(OK, "ok", "ended with exit code 0")
+
+typedef enum moonsand_status {
+#define MOONSAND_X(id, name, meaning) MOONSAND_S_##id,
+    MOONSAND_STATUSES(MOONSAND_X)
+#undef MOONSAND_X
+} moonsand_status;
+
+MOONSAND_EXTERN const char *moonsand_status_name(moonsand_status status);
+
+typedef struct moonsand_output {
+    const char *data; /* what was kept; NULL when a callback took it; may hold NUL bytes */
+    size_t len;
+    uint64_t bytes;   /* what the program wrote, as far as it was read */
+    bool truncated;   /* the limit cut it */
+} moonsand_output;
+
+typedef struct moonsand_artefact {
+    const char *path; /* relative to the output directory, checked: no "..", no empty part */
+    const char *data;
+    size_t len;
+    uint32_t mode;    /* permission bits, at most 0777 */
+} moonsand_artefact;
+
+typedef struct moonsand_rejected {
+    const char *path;   /* as the program named it, printable; may be cut */
+    const char *reason; /* "symlink", "size", "count", "special", "name", "changed", "unreadable" */
+} moonsand_rejected;
+
+typedef struct moonsand_result {
+    uint32_t version;
+    moonsand_status status;
+    const char *reason;      /* one sentence when the status is not ok, exit or signal; else "" */
+    int exit_code;           /* -1 when the program did not exit by itself */
+    int signal;              /* 0 when no signal ended it */
+    moonsand_output out, err;
+    uint64_t wall_ns;        /* of the program */
+    uint64_t cpu_ns;         /* of the program and its children */
+    uint64_t overhead_ns;    /* from moonsand_run_start() to the result, less wall_ns */
+    uint64_t create_ns, start_ns, finish_ns; /* parts: create+attach; start to program; end to result */
+    uint64_t memory_peak;    /* bytes, of the whole container; 0 when the kernel does not tell */
+    uint32_t oom_kills, stragglers_killed;
+    uint64_t pids_refused;   /* forks that the process limit refused */
+    const moonsand_artefact *artefacts;
+    size_t artefact_count;
+    const moonsand_rejected *rejected;
+    size_t rejected_count;
+    const char *value;       /* bytes of the result file, or NULL; hostile: parse with care */
+    size_t value_len;
+    const char *isolation;   /* JSON object: what was really applied */
+    const char *image;       /* id of the image that ran */
+    const char *container;   /* its name */
+} moonsand_result;
+
+typedef struct moonsand_file {
+    const char *path;   /* where, relative to the working directory */
+    const void *data;   /* copied */
+    size_t len;
+    uint32_t mode;      /* 0: 0644 */
+} moonsand_file;
+
+typedef enum moonsand_stdin {
+    MOONSAND_STDIN_EMPTY = 0, /* end of file at once */
+    MOONSAND_STDIN_BYTES = 1, /* stdin_data */
+    MOONSAND_STDIN_STREAM = 2 /* moonsand_run_write() until moonsand_run_close_stdin() */
+} moonsand_stdin;
+
+typedef struct moonsand_run moonsand_run;
+
+typedef struct moonsand_run_options {
+    uint32_t version;
+    const char *const *argv; /* no shell; argv[0] is looked up in PATH */
+    size_t argc;
+    const char *const *env;  /* "NAME=value", on top of PATH, LANG, HOME and TMPDIR */
+    size_t envc;
+    const moonsand_file *files;
+    size_t file_count;
+    moonsand_stdin stdin_mode;
+    const void *stdin_data;  /* copied */
+    size_t stdin_len;
+    uint64_t timeout_ns;     /* 0: the sandbox's; can only be shorter */
+    /* Called from steps. When set, that stream is handed over and not collected. stream is 1 or 2. */
+    void (*on_output)(void *arg, int stream, const char *data, size_t len);
+    /* moonsand_run_write() would take bytes again. */
+    void (*on_stdin)(void *arg, moonsand_run *run);
+    /* Called once, unless the run is freed before. Either result (borrowed from run) or err (owned
+     * by the callee) is set. */
+    void (*on_done)(void *arg, moonsand_run *run, const moonsand_result *result,
+                    moonsand_error *err);
+    void *arg;
+    bool stream_stdout, stream_stderr; /* which of the two on_output takes */
+} moonsand_run_options;
+#define MOONSAND_RUN_OPTIONS_INIT {.version = 1}
+
+MOONSAND_EXTERN int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
+                                       const moonsand_run_options *options, moonsand_error **err);
+/* Takes as much of data as there is room for and says how much in *taken (0: wait for on_stdin). */
+MOONSAND_EXTERN int moonsand_run_write(moonsand_run *run, const void *data, size_t len,
+                                       size_t *taken, moonsand_error **err);
+MOONSAND_EXTERN void moonsand_run_close_stdin(moonsand_run *run);
+/* Asks for the end; the result, with the partial output, comes through on_done. Safe at any time. */
+MOONSAND_EXTERN void moonsand_run_cancel(moonsand_run *run);
+/* Where the run is: "preparing", "creating", "starting", "running", "ending", "done". */
+MOONSAND_EXTERN const char *moonsand_run_phase(const moonsand_run *run);
+/* A run that is not done is killed and its container removed in the background. NULL is allowed. */
+MOONSAND_EXTERN void moonsand_run_free(moonsand_run *run);
+
+/* Writes the artefacts below dir (created when missing, its parent must exist), never following a
+ * link that was there before. */
+MOONSAND_EXTERN int moonsand_result_save(const moonsand_result *result, const char *dir,
+                                         moonsand_error **err);
+
+/* ---- the machine, and an engine of our own ------------------------------------------------- */
+
+/* JSON object with facts of this machine for `moonsand doctor`: kernel, arch, cgroup, landlock,
+ * userns, cpus, memory, boot_id, machine_id, disk. The caller frees it with moonsand_free(). */
+MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
+/* True if the owner named by a container label still lives on this machine; a label of another
+ * machine or process namespace counts as living until its lease ends. */
+MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);
+MOONSAND_EXTERN void moonsand_free(void *p);
+
+/* Starts an engine of our own (dockerd, else podman) in the background, on a private socket and data
+ * root below dir (NULL: /var/lib/moonsand as root, else $XDG_DATA_HOME/moonsand). Returns when it was launched,
+ * not when it answers: connect to *socket until it does. It outlives the caller. kind: "docker",
+ * "podman" or NULL. Already running: success. Free *socket with moonsand_free(). */
+MOONSAND_EXTERN int moonsand_embedded_start(char **socket, const char *dir, const char *kind,
+                                            moonsand_error **err);
+/* Ends it and all its processes, waits up to 10 s. Not running: success. */
+MOONSAND_EXTERN int moonsand_embedded_stop(const char *dir, moonsand_error **err);
+/* JSON object: running (bool), pid, kind, socket, log, dir. Free with moonsand_free(). */
+MOONSAND_EXTERN int moonsand_embedded_status(char **out, const char *dir, moonsand_error **err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

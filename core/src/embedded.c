@@ -1,0 +1,481 @@
+#include "embedded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "file.h"
+#include "json.h"
+#include "loop.h"
+#include "process.h"
+
+/* containerd's sockets lie below the engine's run directory and have the longest names. */
+#define LONGEST_BELOW_RUN "/exec/containerd/containerd-debug.sock.ttrpc"
+#define SOCKET_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define STATE_MAX 65536
+#define STOP_NS (10 * MS_S)
+#define LOCK_NS (20 * MS_S) /* a stop that is under way takes its 10 s and some more */
+
+typedef struct running {
+    pid_t pid;
+    uint64_t start;
+    char kind[16];
+} running;
+
+/* ---- paths ---- */
+
+void ms_embedded_free(ms_embedded *e)
+{
+    ms_free(e->dir);
+    ms_free(e->run);
+    ms_free(e->socket);
+    ms_free(e->log);
+    ms_free(e->state);
+    memset(e, 0, sizeof *e);
+}
+
+static const char *own_getenv(const char *name)
+{
+    return getenv(name);
+}
+
+static char *default_dir(ms_getenv_fn env, moonsand_error **err)
+{
+    const char *data = env("XDG_DATA_HOME"), *home = env("HOME");
+    char *dir = NULL;
+    if (geteuid() == 0)
+        dir = ms_strdup("/var/lib/moonsand");
+    else if (data && data[0] == '/')
+        dir = ms_asprintf("%s/moonsand", data);
+    else if (home && home[0] == '/')
+        dir = ms_asprintf("%s/.local/share/moonsand", home);
+    else {
+        ms_fail(err, MOONSAND_E_INVALID,
+                "neither XDG_DATA_HOME nor HOME says where the embedded engine is to live");
+        return NULL;
+    }
+    if (!dir)
+        ms_fail_nomem(err);
+    return dir;
+}
+
+/* Absolute and without links, since that is how the kernel lists mounts. */
+static char *absolute(const char *dir, moonsand_error **err)
+{
+    char real[PATH_MAX], here[PATH_MAX];
+    char *out;
+    if (realpath(dir, real))
+        out = ms_strdup(real);
+    else if (dir[0] == '/')
+        out = ms_strdup(dir);
+    else if (getcwd(here, sizeof here))
+        out = ms_asprintf("%s/%s", here, dir);
+    else {
+        ms_fail_errno(err, errno, "%s", dir);
+        return NULL;
+    }
+    if (!out)
+        ms_fail_nomem(err);
+    return out;
+}
+
+/* Overlay's mount options and the TOML that Podman reads have no portable way to quote these. */
+static int check_dir_name(const char *dir, moonsand_error **err)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    if (n <= 1)
+        return ms_fail(err, MOONSAND_E_INVALID, "the embedded engine cannot live in /");
+    for (const char *p = dir; *p; p++)
+        if ((unsigned char)*p < 0x20 || strchr("\"'\\:,", *p))
+            return ms_fail(err, MOONSAND_E_INVALID,
+                           "directory of the embedded engine must not hold quotes, backslashes, "
+                           "colons, commas or control characters");
+    return 0;
+}
+
+static void make_tag(char tag[17], const char *dir)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (; *dir; dir++)
+        h = (h ^ (unsigned char)*dir) * UINT64_C(0x100000001b3);
+    snprintf(tag, 17, "%016llx", (unsigned long long)h);
+}
+
+static int choose_run(ms_embedded *e, ms_getenv_fn env, moonsand_error **err)
+{
+    const char *xdg = env("XDG_RUNTIME_DIR");
+    if (strlen(e->dir) + strlen("/run" LONGEST_BELOW_RUN) <= SOCKET_MAX)
+        e->run = ms_asprintf("%s/run", e->dir);
+    else if (geteuid() == 0)
+        e->run = ms_asprintf("/run/moonsand/%s", e->tag);
+    else if (xdg && xdg[0] == '/' && !check_dir_name(xdg, NULL))
+        e->run = ms_asprintf("%s/moonsand/%s", xdg, e->tag);
+    else
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "%s is too long for the path of a socket, and XDG_RUNTIME_DIR is not set",
+                       e->dir);
+    if (!e->run)
+        return ms_fail_nomem(err);
+    if (strlen(e->run) + strlen(LONGEST_BELOW_RUN) > SOCKET_MAX)
+        return ms_fail(err, MOONSAND_E_INVALID, "%s is too long for the path of a socket", e->run);
+    return 0;
+}
+
+static int make_paths(ms_embedded *e, const char *dir, ms_getenv_fn env, moonsand_error **err)
+{
+    char *own = dir ? NULL : default_dir(env, err);
+    if (!dir && !own)
+        return -1;
+    int rc = check_dir_name(dir ? dir : own, err);
+    if (rc == 0)
+        e->dir = absolute(dir ? dir : own, err);
+    ms_free(own);
+    if (rc || !e->dir || check_dir_name(e->dir, err))
+        return -1;
+    for (size_t n = strlen(e->dir); n > 1 && e->dir[n - 1] == '/'; n--)
+        e->dir[n - 1] = 0;
+    make_tag(e->tag, e->dir);
+    if (choose_run(e, env, err))
+        return -1;
+    e->socket = ms_asprintf("%s/engine.sock", e->run);
+    e->log = ms_asprintf("%s/engine.log", e->dir);
+    e->state = ms_asprintf("%s/engine.json", e->dir);
+    return e->socket && e->log && e->state ? 0 : ms_fail_nomem(err);
+}
+
+int ms_embedded_paths(ms_embedded *out, const char *dir, ms_getenv_fn env, moonsand_error **err)
+{
+    memset(out, 0, sizeof *out);
+    int rc = make_paths(out, dir, env ? env : own_getenv, err);
+    if (rc)
+        ms_embedded_free(out);
+    return rc;
+}
+
+/* Makes the directory and its parents, and refuses one that others can write to: whoever can change
+ * the state file could name any process to be killed. */
+static int make_dir(const char *path, moonsand_error **err)
+{
+    struct stat st;
+    char *copy = ms_strdup(path);
+    if (!copy)
+        return ms_fail_nomem(err);
+    for (char *p = strchr(copy + 1, '/'); p; p = strchr(p + 1, '/')) {
+        *p = 0;
+        mkdir(copy, 0755);
+        *p = '/';
+    }
+    ms_free(copy);
+    if (mkdir(path, 0700) && errno != EEXIST)
+        return ms_fail_errno(err, errno, "%s", path);
+    if (stat(path, &st))
+        return ms_fail_errno(err, errno, "%s", path);
+    if (!S_ISDIR(st.st_mode))
+        return ms_fail(err, MOONSAND_E_INVALID, "%s is not a directory", path);
+    if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "%s belongs to another user or can be written to by others", path);
+    return 0;
+}
+
+static int make_private(const char *dir, const char *name, moonsand_error **err)
+{
+    char *path = name ? ms_asprintf("%s/%s", dir, name) : ms_strdup(dir);
+    if (!path)
+        return ms_fail_nomem(err);
+    struct stat st;
+    int rc = make_dir(path, err);
+    if (rc == 0 && (lstat(path, &st) || !S_ISDIR(st.st_mode)))
+        rc = ms_fail(err, MOONSAND_E_INVALID, "%s is a link", path);
+    if (rc == 0 && chmod(path, 0700))
+        rc = ms_fail_errno(err, errno, "%s", path);
+    ms_free(path);
+    return rc;
+}
+
+/* ---- state ---- */
+
+static bool trusted(const char *dir)
+{
+    struct stat st;
+    return stat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+           (st.st_mode & 022) == 0;
+}
+
+/* Where the run directory was when the engine started: XDG_RUNTIME_DIR may differ since. */
+static int take_run(ms_embedded *e, const char *run, moonsand_error **err)
+{
+    if (run[0] != '/' || check_dir_name(run, NULL) || strcmp(run, e->run) == 0 ||
+        strlen(run) + strlen(LONGEST_BELOW_RUN) > SOCKET_MAX)
+        return 0;
+    char *copy = ms_strdup(run), *socket = ms_asprintf("%s/engine.sock", run);
+    if (!copy || !socket) {
+        ms_free(copy);
+        ms_free(socket);
+        return ms_fail_nomem(err);
+    }
+    ms_free(e->run);
+    ms_free(e->socket);
+    e->run = copy;
+    e->socket = socket;
+    return 0;
+}
+
+/* pid is 0 when nothing runs. A state file that makes no sense counts as none: a start then cleans
+ * up what it finds. */
+static int load_state(running *r, ms_embedded *e, moonsand_error **err)
+{
+    memset(r, 0, sizeof *r);
+    ms_buf b = {0};
+    moonsand_error *why = NULL;
+    if (!trusted(e->dir) || ms_file_read(&b, e->state, STATE_MAX, &why)) {
+        bool nomem = moonsand_error_code(why) == MOONSAND_E_NOMEM;
+        moonsand_error_free(why);
+        ms_buf_free(&b);
+        return nomem ? ms_fail_nomem(err) : 0;
+    }
+    json_t *root = json_loadb(b.data ? b.data : "", b.len, 0, NULL);
+    ms_buf_free(&b);
+    char *boot = ms_file_line("/proc/sys/kernel/random/boot_id");
+    int64_t pid = ms_json_int(root, "pid", 0), start = ms_json_int(root, "start", 0);
+    int rc = root ? take_run(e, ms_json_str(root, "run", ""), err) : 0;
+    bool same_boot = boot && strcmp(ms_json_str(root, "boot_id", ""), boot) == 0;
+    if (rc == 0 && same_boot && pid > 1 && pid <= INT_MAX && start > 0 &&
+        ms_process_start((pid_t)pid) == (uint64_t)start) {
+        r->pid = (pid_t)pid;
+        r->start = (uint64_t)start;
+        snprintf(r->kind, sizeof r->kind, "%s", ms_json_str(root, "kind", ""));
+    }
+    ms_free(boot);
+    json_decref(root);
+    return rc;
+}
+
+static int save_state(const ms_embedded *e, const running *r, moonsand_error **err)
+{
+    char *boot = ms_file_line("/proc/sys/kernel/random/boot_id");
+    ms_buf b = {0};
+    json_t *root = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s}", "pid", (json_int_t)r->pid, "start",
+                             (json_int_t)r->start, "boot_id", boot ? boot : "", "kind", r->kind,
+                             "run", e->run, "socket", e->socket);
+    int rc = root ? ms_json_write(&b, root, false, err)
+                  : ms_fail(err, MOONSAND_E_INVALID, "%s is not UTF-8", e->run);
+    if (rc == 0)
+        rc = ms_file_write(e->state, b.data, b.len, err);
+    ms_free(boot);
+    ms_buf_free(&b);
+    json_decref(root);
+    return rc;
+}
+
+/* ---- the lock ---- */
+
+/* One starter or stopper at a time; the kernel lets go of it when we die. */
+static int lock(int *fd, const ms_embedded *e, moonsand_error **err)
+{
+    char *path = ms_asprintf("%s/lock", e->dir);
+    if (!path)
+        return ms_fail_nomem(err);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int why = *fd < 0 ? errno : 0;
+    int64_t until = ms_now_ns() + LOCK_NS;
+    while (!why && flock(*fd, LOCK_EX | LOCK_NB)) {
+        struct timespec t = {0, 20 * MS_MS};
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            why = errno;
+        else if (ms_now_ns() > until)
+            why = ETIMEDOUT;
+        else
+            nanosleep(&t, NULL);
+    }
+    int rc = 0;
+    if (why == ETIMEDOUT)
+        rc = ms_fail(err, MOONSAND_E_TIMEOUT, "another process holds %s", path);
+    else if (why)
+        rc = ms_fail_errno(err, why, "%s", path);
+    if (rc && *fd >= 0)
+        close(*fd);
+    ms_free(path);
+    return rc;
+}
+
+/* ---- start, stop, status ---- */
+
+/* What an engine leaves that was killed: its processes, mounts and sockets. Images stay. */
+static int clean(const ms_embedded *e, moonsand_error **err)
+{
+    char *data = ms_asprintf("%s/data", e->dir), *tag = ms_asprintf("moonsand-%s", e->tag);
+    char *pidfile = ms_asprintf("%s/engine.pid", e->run);
+    const char *const words[] = {data, e->run, tag, NULL};
+    int rc = data && tag && pidfile ? ms_process_kill_leftovers(words, err) : ms_fail_nomem(err);
+    if (rc == 0) {
+        if (geteuid() == 0) {
+            ms_unmount_below(data);
+            ms_unmount_below(e->run);
+        }
+        unlink(e->socket);
+        unlink(pidfile);
+        unlink(e->state);
+    }
+    ms_free(data);
+    ms_free(tag);
+    ms_free(pidfile);
+    return rc;
+}
+
+static int make_dirs(const ms_embedded *e, moonsand_error **err)
+{
+    if (make_private(e->run, NULL, err) || make_private(e->dir, "data", err))
+        return -1;
+    return make_private(e->run, "podman", err);
+}
+
+static int start_locked(ms_embedded *e, const char *kind, moonsand_error **err)
+{
+    running r;
+    const char *chosen;
+    if (load_state(&r, e, err))
+        return -1;
+    if (r.pid && (!kind || strcmp(kind, r.kind) == 0))
+        return 0;
+    if (r.pid)
+        return ms_fail(err, MOONSAND_E_CONFLICT,
+                       "%s already runs in %s; stop it before starting %s", r.kind, e->dir, kind);
+    if (ms_embedded_choose(&chosen, kind, err) || clean(e, err) || make_dirs(e, err))
+        return -1;
+    char *old = ms_asprintf("%s.old", e->log);
+    if (!old)
+        return ms_fail_nomem(err);
+    rename(e->log, old);
+    ms_free(old);
+    if (ms_embedded_launch(&r.pid, e, chosen, err))
+        return -1;
+    snprintf(r.kind, sizeof r.kind, "%s", chosen);
+    r.start = ms_process_start(r.pid);
+    if (r.start == 0)
+        return ms_fail(err, MOONSAND_E_NO_ENGINE, "%s ended at once; see %s", chosen, e->log);
+    if (save_state(e, &r, err)) {
+        /* Without the file nobody would ever find it again. */
+        ms_process_end(r.pid, r.start, STOP_NS);
+        clean(e, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+int moonsand_embedded_start(char **socket, const char *dir, const char *kind, moonsand_error **err)
+{
+    ms_embedded e;
+    int fd = -1;
+    *socket = NULL;
+    if (ms_embedded_paths(&e, dir, NULL, err))
+        return ms_error_op(err, "engine start");
+    /* The second look is for a directory that was not there before, below a link that was. */
+    char *made = make_dir(e.dir, err) ? NULL : ms_strdup(e.dir);
+    ms_embedded_free(&e);
+    int rc = made ? ms_embedded_paths(&e, made, NULL, err) : -1;
+    ms_free(made);
+    if (rc)
+        return ms_error_op(err, "engine start");
+    rc = lock(&fd, &e, err);
+    if (rc == 0) {
+        rc = start_locked(&e, kind, err);
+        close(fd);
+    }
+    if (rc == 0) {
+        *socket = e.socket;
+        e.socket = NULL;
+    }
+    ms_embedded_free(&e);
+    return rc ? ms_error_op(err, "engine start") : 0;
+}
+
+static int stop_locked(ms_embedded *e, moonsand_error **err)
+{
+    running r;
+    if (load_state(&r, e, err))
+        return -1;
+    if (r.pid)
+        ms_process_end(r.pid, r.start, STOP_NS);
+    return clean(e, err);
+}
+
+int moonsand_embedded_stop(const char *dir, moonsand_error **err)
+{
+    ms_embedded e;
+    int fd = -1, rc = 0;
+    if (ms_embedded_paths(&e, dir, NULL, err))
+        return ms_error_op(err, "engine stop");
+    if (access(e.dir, F_OK) == 0) {
+        if (!trusted(e.dir))
+            rc = ms_fail(err, MOONSAND_E_INVALID,
+                         "%s belongs to another user or can be written to by others", e.dir);
+        else
+            rc = lock(&fd, &e, err);
+        if (rc == 0) {
+            rc = stop_locked(&e, err);
+            close(fd);
+        }
+    }
+    ms_embedded_free(&e);
+    return rc ? ms_error_op(err, "engine stop") : 0;
+}
+
+int moonsand_embedded_status(char **out, const char *dir, moonsand_error **err)
+{
+    ms_embedded e;
+    running r;
+    *out = NULL;
+    if (ms_embedded_paths(&e, dir, NULL, err))
+        return ms_error_op(err, "engine status");
+    int rc = load_state(&r, &e, err);
+    ms_buf b = {0};
+    if (rc == 0) {
+        bool on = r.pid != 0;
+        json_t *root = json_pack("{s:b,s:o,s:s?,s:s?,s:s,s:s}", "running", on, "pid",
+                                 on ? json_integer(r.pid) : json_null(), "kind", on ? r.kind : NULL,
+                                 "socket", on ? e.socket : NULL, "log", e.log, "dir", e.dir);
+        rc = root ? ms_json_write(&b, root, false, err)
+                  : ms_fail(err, MOONSAND_E_INVALID, "%s is not UTF-8", e.dir);
+        json_decref(root);
+    }
+    if (rc == 0)
+        *out = b.data;
+    else
+        ms_buf_free(&b);
+    ms_embedded_free(&e);
+    return rc ? ms_error_op(err, "engine status") : 0;
+}
+
+int ms_embedded_find(char **socket, ms_getenv_fn env, moonsand_error **err)
+{
+    ms_embedded e;
+    running r;
+    moonsand_error *why = NULL;
+    *socket = NULL;
+    if (ms_embedded_paths(&e, NULL, env, &why)) {
+        /* No place for one means that there is none. */
+        bool nomem = moonsand_error_code(why) == MOONSAND_E_NOMEM;
+        moonsand_error_free(why);
+        return nomem ? ms_fail_nomem(err) : 0;
+    }
+    int rc = load_state(&r, &e, err);
+    if (rc == 0 && r.pid) {
+        *socket = e.socket;
+        e.socket = NULL;
+    }
+    ms_embedded_free(&e);
+    return rc;
+}

@@ -1,0 +1,263 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "embedded.h"
+#include "error.h"
+#include "file.h"
+#include "host.h"
+#include "process.h"
+
+/* Daemons live in sbin, which a plain user's PATH leaves out. */
+#define MORE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+typedef struct words {
+    char *at[40];
+    size_t n;
+    bool failed;
+} words;
+
+/* Checked once, by words_ok(), so that lists can be read as lists. */
+static void add(words *w, char *heap)
+{
+    if (!heap || w->n + 1 >= sizeof w->at / sizeof *w->at) {
+        w->failed = true;
+        ms_free(heap);
+        return;
+    }
+    w->at[w->n++] = heap;
+}
+
+static void add_all(words *w, const char *const *list)
+{
+    for (; *list; list++)
+        add(w, ms_strdup(*list));
+}
+
+static void words_free(words *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        ms_free(w->at[i]);
+    memset(w, 0, sizeof *w);
+}
+
+static char *search_path(void)
+{
+    const char *path = getenv("PATH");
+    return ms_asprintf("%s%s%s", path ? path : "", path && *path ? ":" : "", MORE_PATH);
+}
+
+/* *out is NULL when there is no such program. */
+static int find_program(char **out, const char *name, moonsand_error **err)
+{
+    *out = NULL;
+    char *path = search_path(), *save = NULL;
+    if (!path)
+        return ms_fail_nomem(err);
+    for (char *dir = strtok_r(path, ":", &save); dir; dir = strtok_r(NULL, ":", &save)) {
+        struct stat st;
+        if (dir[0] != '/')
+            continue;
+        char *full = ms_asprintf("%s/%s", dir, name);
+        if (!full) {
+            ms_free(path);
+            return ms_fail_nomem(err);
+        }
+        if (stat(full, &st) == 0 && S_ISREG(st.st_mode) && access(full, X_OK) == 0) {
+            *out = full;
+            break;
+        }
+        ms_free(full);
+    }
+    ms_free(path);
+    return 0;
+}
+
+static int installed(bool *out, const char *name, moonsand_error **err)
+{
+    char *path;
+    if (find_program(&path, name, err))
+        return -1;
+    *out = path != NULL;
+    ms_free(path);
+    return 0;
+}
+
+int ms_embedded_choose(const char **kind, const char *wanted, moonsand_error **err)
+{
+    bool docker = false, podman = false, root = geteuid() == 0;
+    if (wanted && strcmp(wanted, "docker") != 0 && strcmp(wanted, "podman") != 0)
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "engine kind \"%s\" is unknown; docker and podman are known", wanted);
+    if (installed(&docker, "dockerd", err) || installed(&podman, "podman", err))
+        return -1;
+    bool want_docker = !wanted || strcmp(wanted, "docker") == 0;
+    bool want_podman = !wanted || strcmp(wanted, "podman") == 0;
+    *kind = want_docker && docker && root ? "docker" : want_podman && podman ? "podman" : NULL;
+    if (*kind)
+        return 0;
+    if (want_docker && docker)
+        return ms_fail(err, MOONSAND_E_NO_ENGINE,
+                       "dockerd needs root; without root podman will do: apt-get install podman");
+    if (!wanted)
+        return ms_fail(err, MOONSAND_E_NO_ENGINE,
+                       "neither dockerd nor podman is installed: apt-get install %s",
+                       root ? "docker.io" : "podman");
+    return ms_fail(err, MOONSAND_E_NO_ENGINE, "%s is not installed: apt-get install %s",
+                   want_docker ? "dockerd" : "podman", want_docker ? "docker.io" : "podman");
+}
+
+/* Nothing of the caller's that could change what the engine does: no DOCKER_HOST, no CONTAINERS_*.
+ */
+static void base_environment(words *env)
+{
+    static const char *const kept[] = {
+        "HOME",           "LANG",       "TMPDIR",      "XDG_RUNTIME_DIR", "XDG_DATA_HOME",
+        "http_proxy",     "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",     "no_proxy",
+        "NO_PROXY",       "all_proxy",  "ALL_PROXY",   "SSL_CERT_FILE",   "SSL_CERT_DIR",
+        "DOCKER_RAMDISK", NULL};
+    char *path = search_path();
+    add(env, path ? ms_asprintf("PATH=%s", path) : NULL);
+    ms_free(path);
+    for (size_t i = 0; kept[i]; i++) {
+        const char *v = getenv(kept[i]);
+        if (v)
+            add(env, ms_asprintf("%s=%s", kept[i], v));
+    }
+}
+
+static int write_below(const char *dir, const char *name, ms_buf *text, int failed,
+                       moonsand_error **err)
+{
+    char *path = failed ? NULL : ms_asprintf("%s/%s", dir, name);
+    int rc = path ? ms_file_write(path, text->data, text->len, err) : ms_fail_nomem(err);
+    ms_free(path);
+    ms_buf_free(text);
+    return rc;
+}
+
+/* ---- dockerd ---- */
+
+static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
+{
+    static const char *const rest[] = {
+        /* The bridge docker0 and the machine's netfilter rules belong to one daemon, the system's:
+         * a second one would take them from it. Sandboxes have no network, so none is missed. */
+        "--bridge=none",
+        "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false",
+        "--userland-proxy=false",
+        /* Else the socket goes to a group "docker", whose members need not be meant. */
+        "--group=0", "--shutdown-timeout=3", NULL};
+    ms_buf empty = {0};
+    int failed = ms_buf_adds(&empty, "{}\n");
+    /* An empty file of ours keeps /etc/docker/daemon.json out. */
+    if (write_below(e->run, "daemon.json", &empty, failed, err))
+        return -1;
+    add(argv, ms_asprintf("--config-file=%s/daemon.json", e->run));
+    add(argv, ms_asprintf("--data-root=%s/data/docker", e->dir));
+    add(argv, ms_asprintf("--exec-root=%s/exec", e->run));
+    add(argv, ms_asprintf("--pidfile=%s/engine.pid", e->run));
+    add(argv, ms_asprintf("--host=unix://%s", e->socket));
+    /* dockerd uses the system's containerd when one runs; names of our own keep us out of its hair.
+     */
+    add(argv, ms_asprintf("--containerd-namespace=moonsand-%s", e->tag));
+    add(argv, ms_asprintf("--containerd-plugins-namespace=moonsand-%s-plugins", e->tag));
+    add_all(argv, rest);
+    return 0;
+}
+
+/* ---- podman ---- */
+
+/* crun 1.8 refuses hybrid hierarchies ("drop all controllers from cgroupv2"), and runc is as good
+ * where there is no version 2. */
+static int podman_runtime(const char **out, moonsand_error **err)
+{
+    bool crun = false, runc = false;
+    if (installed(&crun, "crun", err) || installed(&runc, "runc", err))
+        return -1;
+    if (!crun && !runc)
+        return ms_fail(err, MOONSAND_E_NO_ENGINE,
+                       "podman has no OCI runtime: apt-get install runc");
+    bool v2 = ms_host_cgroup_mode() == MS_CGROUP_V2;
+    *out = crun && (v2 || !runc) ? "crun" : "runc";
+    return 0;
+}
+
+/* Podman asks for 1048576 unless told, which fails without CAP_SYS_RESOURCE. */
+static unsigned long long at_most(const struct rlimit *rl)
+{
+    return rl->rlim_max > 1048576 ? 1048576 : rl->rlim_max;
+}
+
+static int podman_config(const ms_embedded *e, const char *runtime, moonsand_error **err)
+{
+    ms_buf b = {0};
+    struct rlimit nofile, nproc;
+    if (getrlimit(RLIMIT_NOFILE, &nofile) || getrlimit(RLIMIT_NPROC, &nproc))
+        return ms_fail_errno(err, errno, "getrlimit");
+    unsigned long long files = at_most(&nofile), procs = at_most(&nproc);
+    /* The default locks are one piece of shared memory for all Podmans of a user; ours must not
+     * touch theirs. */
+    int failed = ms_buf_addf(&b,
+                             "[containers]\n"
+                             "default_ulimits = [\"nofile=%llu:%llu\", \"nproc=%llu:%llu\"]\n"
+                             "[engine]\n"
+                             "runtime = \"%s\"\n"
+                             "cgroup_manager = \"cgroupfs\"\n"
+                             "events_logger = \"file\"\n"
+                             "events_logfile_path = \"%s/podman/events.log\"\n"
+                             "lock_type = \"file\"\n"
+                             "[network]\n"
+                             "network_config_dir = \"%s/podman/networks\"\n",
+                             files, files, procs, procs, runtime, e->run, e->run);
+    if (write_below(e->run, "containers.conf", &b, failed, err))
+        return -1;
+    /* No driver: Podman then takes the first that works here, overlay if possible, vfs at worst. */
+    failed = ms_buf_addf(&b,
+                         "[storage]\ndriver = \"\"\ngraphroot = \"%s/data/podman\"\n"
+                         "runroot = \"%s/podman/run\"\n",
+                         e->dir, e->run);
+    return write_below(e->run, "storage.conf", &b, failed, err);
+}
+
+static int podman_words(words *argv, words *env, const ms_embedded *e, moonsand_error **err)
+{
+    const char *runtime = NULL;
+    if (podman_runtime(&runtime, err) || podman_config(e, runtime, err))
+        return -1;
+    add(argv, ms_asprintf("--root=%s/data/podman", e->dir));
+    add(argv, ms_asprintf("--runroot=%s/podman/run", e->run));
+    add(argv, ms_asprintf("--tmpdir=%s/podman/tmp", e->run));
+    add(argv, ms_asprintf("--runtime=%s", runtime));
+    add_all(argv, (const char *const[]){"--cgroup-manager=cgroupfs", "system", "service",
+                                        "--time=0", NULL});
+    add(argv, ms_asprintf("unix://%s", e->socket));
+    add(env, ms_asprintf("CONTAINERS_CONF=%s/containers.conf", e->run));
+    add(env, ms_asprintf("CONTAINERS_STORAGE_CONF=%s/storage.conf", e->run));
+    return 0;
+}
+
+int ms_embedded_launch(pid_t *pid, const ms_embedded *e, const char *kind, moonsand_error **err)
+{
+    words argv = {0}, env = {0};
+    bool docker = strcmp(kind, "docker") == 0;
+    char *program;
+    int rc = find_program(&program, docker ? "dockerd" : "podman", err);
+    if (rc == 0 && !program)
+        rc = ms_fail(err, MOONSAND_E_NO_ENGINE, "%s is not installed", kind);
+    if (rc == 0) {
+        add(&argv, program);
+        base_environment(&env);
+        rc = docker ? docker_words(&argv, e, err) : podman_words(&argv, &env, e, err);
+    }
+    if (rc == 0 && (argv.failed || env.failed))
+        rc = ms_fail_nomem(err);
+    if (rc == 0)
+        rc = ms_process_daemon(pid, argv.at, env.at, e->log, err);
+    words_free(&argv);
+    words_free(&env);
+    return rc;
+}

@@ -1,0 +1,250 @@
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "http_impl.h"
+
+#define DEFAULT_MAX_BODY (16u << 20)
+
+struct ms_http_call {
+    ms_transfer t;
+    bool delivering, post, posted, head_done, paused;
+    int body_fd;
+    ms_watch body_watch;
+    struct curl_slist *headers;
+    char *body;
+    ms_buf answer;
+    size_t max_body;
+    void (*on_data)(void *arg, const char *p, size_t n);
+    void (*on_done)(void *arg, ms_http_call *call, int status, const char *body, size_t len,
+                    moonsand_error *err);
+    void *arg;
+};
+
+void ms_call_free(ms_http_call *c)
+{
+    ms_watch_stop(&c->body_watch);
+    ms_transfer_end(&c->t);
+    curl_slist_free_all(c->headers);
+    ms_free(c->body);
+    ms_buf_free(&c->answer);
+    ms_free(c);
+}
+
+static int status_of(const ms_http_call *c)
+{
+    long status = 0;
+    curl_easy_getinfo(c->t.easy, CURLINFO_RESPONSE_CODE, &status);
+    return (int)status;
+}
+
+/* curl takes an answer that ends inside its headers for a whole one without a body. */
+static size_t on_header(char *p, size_t size, size_t count, void *arg)
+{
+    ms_http_call *c = arg;
+    c->head_done = count == 2 && p[0] == '\r' && p[1] == '\n';
+    return size * count;
+}
+
+static size_t on_body(char *p, size_t size, size_t count, void *arg)
+{
+    ms_http_call *c = arg;
+    size_t n = size * count;
+    if (c->on_data != NULL && status_of(c) / 100 == 2) {
+        c->on_data(c->arg, p, n);
+        return n;
+    }
+    if (n > c->max_body - c->answer.len) {
+        ms_fail(&c->t.failure, MOONSAND_E_PROTOCOL, "the engine's answer is longer than %zu bytes",
+                c->max_body);
+        return CURL_WRITEFUNC_ERROR;
+    }
+    if (ms_buf_add(&c->answer, p, n) != 0) {
+        ms_fail_nomem(&c->t.failure);
+        return CURL_WRITEFUNC_ERROR;
+    }
+    return n;
+}
+
+/* curl sends a request once more when a kept connection turns out to be dead, also a POST, which the
+ * engine may have acted on before it died. */
+static int on_before_request(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    ms_http_call *c = arg;
+    if (c->post && c->posted) {
+        ms_fail(&c->t.failure, MOONSAND_E_IO,
+                "%s: the connection broke after the request was sent; whether the engine acted on "
+                "it is unknown",
+                c->t.http->ep.url);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    c->posted = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+static void on_body_fd(void *arg, uint32_t events)
+{
+    (void)events;
+    ms_http_call *c = arg;
+    ms_watch_stop(&c->body_watch);
+    c->paused = false;
+    curl_easy_pause(c->t.easy, CURLPAUSE_CONT);
+}
+
+/* Regular files are read as they are; from a pipe or socket only what is there. */
+static size_t on_read(char *p, size_t size, size_t count, void *arg)
+{
+    ms_http_call *c = arg;
+    struct pollfd ready = {.fd = c->body_fd, .events = POLLIN};
+    if (poll(&ready, 1, 0) == 0) {
+        if (ms_watch_start(&c->body_watch, c->t.http->loop, c->body_fd, EPOLLIN, on_body_fd, c,
+                           &c->t.failure) != 0)
+            return CURL_READFUNC_ABORT;
+        c->paused = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    ssize_t n;
+    do
+        n = read(c->body_fd, p, size * count);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        return (size_t)n;
+    ms_fail_errno(&c->t.failure, errno, "cannot read the body of the request");
+    return CURL_READFUNC_ABORT;
+}
+
+static bool add_header(ms_http_call *c, const char *line)
+{
+    struct curl_slist *more = line != NULL ? curl_slist_append(c->headers, line) : NULL;
+    if (more != NULL)
+        c->headers = more;
+    return more != NULL;
+}
+
+bool ms_http_plain(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if ((unsigned char)*s <= 0x20 || *s == 0x7f)
+            return false;
+    return true;
+}
+
+int ms_http_check_path(const char *path, moonsand_error **err)
+{
+    if (path != NULL && path[0] == '/' && ms_http_plain(path))
+        return 0;
+    return ms_fail(err, MOONSAND_E_INVALID,
+                   "a path must start with \"/\" and have no spaces or control bytes; encode them");
+}
+
+static int check_request(const ms_http_request *req, moonsand_error **err)
+{
+    if (ms_http_check_path(req->path, err) != 0)
+        return -1;
+    size_t n = req->method != NULL ? strlen(req->method) : 0;
+    if (n == 0 || n > 16 || strspn(req->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != n)
+        return ms_fail(err, MOONSAND_E_INVALID, "a method is capital letters, as \"GET\"");
+    const char *type = req->content_type != NULL ? req->content_type : "";
+    for (; *type != '\0'; type++)
+        if ((unsigned char)*type < 0x20 || *type == 0x7f)
+            return ms_fail(err, MOONSAND_E_INVALID, "a content type has no control bytes");
+    return 0;
+}
+
+static bool set_body(ms_http_call *c, const ms_http_request *req)
+{
+    CURL *e = c->t.easy;
+    if (req->body == NULL && req->body_fd >= 0) {
+        c->body_fd = req->body_fd;
+        return MS_SET(e, UPLOAD, 1L) && MS_SET(e, UPLOAD_BUFFERSIZE, 128L << 10) &&
+               MS_SET(e, READFUNCTION, on_read) && MS_SET(e, READDATA, c) && MS_SET(e, CUSTOMREQUEST, req->method) &&
+               add_header(c, "Transfer-Encoding: chunked");
+    }
+    if (req->body == NULL && !c->post) {
+        if (strcmp(req->method, "HEAD") == 0)
+            return MS_SET(e, NOBODY, 1L);
+        return MS_SET(e, HTTPGET, 1L) && MS_SET(e, CUSTOMREQUEST, req->method);
+    }
+    size_t len = req->body != NULL ? req->body_len : 0;
+    c->body = ms_strndup(req->body, len);
+    return c->body != NULL && MS_SET(e, POST, 1L) && MS_SET(e, POSTFIELDSIZE_LARGE, (curl_off_t)len) &&
+           MS_SET(e, POSTFIELDS, c->body) && MS_SET(e, CUSTOMREQUEST, req->method);
+}
+
+static bool set_call(ms_http_call *c, const ms_http_request *req)
+{
+    CURL *e = c->t.easy;
+    const char *type = req->content_type != NULL ? req->content_type : "application/json";
+    bool has_body = req->body != NULL || req->body_fd >= 0;
+    char *line = ms_asprintf("Content-Type:%s%s", has_body ? " " : "", has_body ? type : "");
+    c->post = strcmp(req->method, "POST") == 0;
+    c->max_body = req->max_body != 0 ? req->max_body : DEFAULT_MAX_BODY;
+    c->on_data = req->on_data;
+    c->on_done = req->on_done;
+    c->arg = req->arg;
+    /* "Expect:": curl would wait for "100 Continue" before a body of more than 1 MiB.
+     * REQUEST_TARGET: the path as it was given, which curl's URL parser would tidy up. */
+    bool ok = add_header(c, line) && add_header(c, "Expect:") && MS_SET(e, HTTPHEADER, c->headers) &&
+              MS_SET(e, USERAGENT, "moonsand/" MOONSAND_VERSION) && MS_SET(e, REQUEST_TARGET, req->path) &&
+              MS_SET(e, HEADERFUNCTION, on_header) && MS_SET(e, HEADERDATA, c) && MS_SET(e, WRITEFUNCTION, on_body) &&
+              MS_SET(e, WRITEDATA, c) && MS_SET(e, PREREQFUNCTION, on_before_request) && MS_SET(e, PREREQDATA, c) &&
+              MS_SET(e, BUFFERSIZE, req->on_data != NULL ? 256L << 10 : 32L << 10) && set_body(c, req) &&
+              MS_SET(e, HTTPHEADER, c->headers);
+    ms_free(line);
+    return ok;
+}
+
+int ms_http_start(ms_http_call **out, ms_http *http, const ms_http_request *req,
+                  moonsand_error **err)
+{
+    *out = NULL;
+    if (check_request(req, err) != 0)
+        return -1;
+    ms_http_call *c = ms_calloc(1, sizeof(*c));
+    if (c == NULL)
+        return ms_fail_nomem(err);
+    if (ms_transfer_init(&c->t, http, req->timeout_ns, err) != 0 ||
+        (!set_call(c, req) && ms_fail_nomem(err) != 0) || ms_transfer_start(&c->t, err) != 0) {
+        ms_call_free(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
+void ms_http_cancel(ms_http_call *call)
+{
+    if (call != NULL && !call->delivering)
+        ms_call_free(call);
+}
+
+const char *ms_http_header(const ms_http_call *call, const char *name)
+{
+    struct curl_header *h;
+    if (curl_easy_header(call->t.easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+        return NULL;
+    return h->value;
+}
+
+void ms_call_deliver(ms_http_call *c)
+{
+    ms_transfer_take_off(&c->t);
+    ms_watch_stop(&c->body_watch);
+    int status = status_of(c);
+    moonsand_error *err = NULL;
+    if (c->t.result != CURLE_OK)
+        err = ms_transfer_error(&c->t);
+    else if (!c->head_done)
+        ms_fail(&err, MOONSAND_E_IO, "%s: the engine's answer was cut off", c->t.http->ep.url);
+    c->delivering = true;
+    if (err != NULL)
+        c->on_done(c->arg, c, 0, NULL, 0, err);
+    else
+        c->on_done(c->arg, c, status, c->answer.data != NULL ? c->answer.data : "", c->answer.len,
+                   NULL);
+    ms_call_free(c);
+}

@@ -1,0 +1,121 @@
+#include "removal.h"
+
+#include <unistd.h>
+
+#include "error.h"
+
+#define END_BY_ITSELF (2 * MS_S)
+#define REMOVE_TIMEOUT (20 * MS_S)
+#define RETRY_AFTER (500 * MS_MS)
+enum { TRIES = 4 };
+
+struct ms_removal {
+    moonsand_engine *engine;
+    ms_removal *prev, *next;
+    char *name;
+    ms_stream *stream;
+    int uid_fd;
+    int tries;
+    ms_http_call *call;
+    ms_timer timer;
+};
+
+static void release(ms_removal *r)
+{
+    moonsand_engine *e = r->engine;
+    ms_timer_stop(&r->timer);
+    ms_http_cancel(r->call);
+    ms_stream_free(r->stream);
+    if (r->uid_fd >= 0)
+        close(r->uid_fd);
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        e->removals = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    e->removal_count--;
+    ms_free(r->name);
+    ms_free(r);
+}
+
+static void remove_now(void *arg);
+
+static void on_removed(void *arg, ms_http_call *call, int status, const char *body, size_t len,
+                       moonsand_error *err)
+{
+    ms_removal *r = arg;
+    (void)call;
+    (void)body;
+    (void)len;
+    r->call = NULL;
+    /* 404: gone already. 409: a removal is in progress, look again whether it is gone. */
+    bool gone = !err && (status == 200 || status == 204 || status == 404);
+    moonsand_error_free(err);
+    if (gone || ++r->tries >= TRIES)
+        release(r);
+    else
+        ms_timer_start(&r->timer, r->engine->loop, RETRY_AFTER, remove_now, r);
+}
+
+static void remove_now(void *arg)
+{
+    ms_removal *r = arg;
+    ms_timer_stop(&r->timer);
+    ms_stream_free(r->stream);
+    r->stream = NULL;
+    char *path = ms_asprintf("/containers/%s?force=1&v=1", r->name);
+    if (!path || ms_engine_call(&r->call, r->engine, "DELETE", path, NULL, REMOVE_TIMEOUT,
+                                on_removed, r, NULL))
+        release(r);
+    ms_free(path);
+}
+
+/* ---- waiting for the container to end by itself: end of its stream ---- */
+
+static void on_data(void *arg, int stream, const char *p, size_t n)
+{
+    (void)arg;
+    (void)stream;
+    (void)p;
+    (void)n;
+}
+
+static void on_end(void *arg, moonsand_error *err)
+{
+    moonsand_error_free(err);
+    remove_now(arg);
+}
+
+void ms_removal_start(moonsand_engine *e, char *name, ms_stream *stream, int uid_fd, bool force)
+{
+    ms_removal *r = name ? ms_calloc(1, sizeof *r) : NULL;
+    if (!r) {
+        ms_stream_free(stream);
+        if (uid_fd >= 0)
+            close(uid_fd);
+        ms_free(name);
+        return;
+    }
+    r->engine = e;
+    r->name = name;
+    r->stream = stream;
+    r->uid_fd = uid_fd;
+    r->next = e->removals;
+    if (r->next)
+        r->next->prev = r;
+    e->removals = r;
+    e->removal_count++;
+    if (force || !stream) {
+        ms_timer_start(&r->timer, e->loop, 0, remove_now, r);
+        return;
+    }
+    ms_stream_set_events(stream, &(ms_stream_events){.on_data = on_data, .on_end = on_end, .arg = r});
+    ms_timer_start(&r->timer, e->loop, END_BY_ITSELF, remove_now, r);
+}
+
+void ms_removals_free(moonsand_engine *e)
+{
+    while (e->removals)
+        release(e->removals);
+}

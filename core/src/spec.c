@@ -1,0 +1,189 @@
+#include <string.h>
+
+#include "error.h"
+#include "json.h"
+#include "spec.h"
+
+/* Names of the machine's own: Docker 20.10's list and what later ones added. */
+const char *const ms_masked_default[] = {
+    "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
+    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi",       "/proc/timer_list",
+    "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    NULL,
+};
+/* What tells a program about the machine and its neighbours, and that no interpreter reads.
+ * /proc/meminfo, stat and cpuinfo stay: glibc, OpenBLAS and numpy read them. */
+const char *const ms_masked_extended[] = {
+    "/proc/buddyinfo", "/proc/cmdline",     "/proc/config.gz", "/proc/consoles",
+    "/proc/diskstats", "/proc/iomem",       "/proc/ioports",   "/proc/kallsyms",
+    "/proc/key-users", "/proc/kmsg",        "/proc/kpagecgroup", "/proc/kpagecount",
+    "/proc/kpageflags", "/proc/locks",      "/proc/modules",   "/proc/pagetypeinfo",
+    "/proc/partitions", "/proc/pressure",   "/proc/schedstat", "/proc/slabinfo",
+    "/proc/softirqs",  "/proc/swaps",       "/proc/vmallocinfo", "/proc/zoneinfo",
+    "/sys/block",      "/sys/bus",          "/sys/class",      "/sys/dev",
+    "/sys/devices/virtual/dmi", "/sys/hypervisor", "/sys/kernel/debug", "/sys/kernel/slab",
+    "/sys/kernel/tracing", "/sys/module",   "/sys/power",      NULL,
+};
+const char *const ms_readonly_paths[] = {
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
+};
+
+/* Below these a mount of an image would hide a wall, or the agent. */
+static const char *const no_volumes[] = {"/proc", "/sys", "/dev", "/.moonsand", NULL};
+
+const ms_profile *ms_profile_for(const char *kind)
+{
+    if (!kind)
+        return NULL;
+    if (strcmp(kind, ms_profile_docker.kind) == 0)
+        return &ms_profile_docker;
+    return strcmp(kind, ms_profile_podman.kind) == 0 ? &ms_profile_podman : NULL;
+}
+
+void ms_profile_uids(const ms_profile *profile, const moonsand_engine_facts *facts, uint32_t *low,
+                     uint32_t *high)
+{
+    *low = profile->uid_low;
+    *high = profile->uid_high;
+    if (facts->rootless || facts->userns_remap) {
+        /* A mapping is 65536 ids long, as a rule; the low ones belong to the image's own users. */
+        *low = 20000;
+        *high = 59999;
+    }
+}
+
+bool ms_volume_needs_cover(const char *path)
+{
+    return !ms_path_within(path, "/tmp") && !ms_path_within(path, "/dev/shm");
+}
+
+static int volumes_check(const ms_container *c, moonsand_error **err)
+{
+    if (c->volume_count > MS_VOLUME_MAX)
+        return ms_fail(err, MOONSAND_E_UNSUPPORTED, "the image declares %zu volumes; at most %d",
+                       c->volume_count, MS_VOLUME_MAX);
+    for (size_t i = 0; i < c->volume_count; i++) {
+        const char *v = c->volumes[i];
+        char shown[128];
+        bool bad = !ms_path_normal(v);
+        for (size_t k = 0; !bad && ms_volume_needs_cover(v) && no_volumes[k]; k++)
+            bad = ms_path_within(v, no_volumes[k]);
+        for (size_t k = 0; !bad && k < c->limits->bind_count; k++)
+            bad = ms_path_within(c->limits->binds[k].target, v);
+        if (!bad)
+            continue;
+        ms_printable(shown, sizeof shown, v, strlen(v));
+        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                       "the image declares the volume \"%s\", which cannot be covered; build the "
+                       "image without it",
+                       shown);
+    }
+    return 0;
+}
+
+int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts,
+                       moonsand_error **err)
+{
+    /* It goes into a URL. */
+    size_t n = strspn(c->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    if (n < 2 || n > 128 || c->name[n])
+        return ms_fail(err, MOONSAND_E_INVALID, "the container's name is not plain");
+    if (c->uid == 0 || c->uid > INT32_MAX)
+        return ms_fail(err, MOONSAND_E_INVALID, "uid %u: a sandbox never runs as root", c->uid);
+    if ((facts->rootless || facts->userns_remap) && c->uid > 65535)
+        return ms_fail(err, MOONSAND_E_INVALID, "uid %u is not mapped by this engine", c->uid);
+    if (!c->image_id || !*c->image_id)
+        return ms_fail(err, MOONSAND_E_INVALID, "no image");
+    return volumes_check(c, err);
+}
+
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+void ms_spec_set(bool *bad, json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, value))
+        *bad = true;
+}
+
+json_t *ms_spec_strings(bool *bad, const char *const *list)
+{
+    json_t *a = json_array();
+    for (; a && *list; list++) {
+        if (json_array_append_new(a, json_string(*list)))
+            *bad = true;
+    }
+    return a;
+}
+
+json_t *ms_spec_labels(bool *bad, const ms_container *c)
+{
+    json_t *o = json_object();
+    char *lease = ms_asprintf("%lld", (long long)c->lease_epoch_s);
+    if (!o || !lease)
+        *bad = true;
+    ms_spec_set(bad, o, "moonsand", json_string("1"));
+    ms_spec_set(bad, o, "moonsand.owner", json_string(c->owner));
+    ms_spec_set(bad, o, "moonsand.lease", lease ? json_string(lease) : NULL);
+    ms_spec_set(bad, o, "moonsand.version", json_string(MOONSAND_VERSION));
+    ms_free(lease);
+    return o;
+}
+
+static json_t *exceptions(bool *bad, const ms_limits *l)
+{
+    json_t *a = json_array();
+    if (l->network == MOONSAND_NETWORK_BRIDGE && json_array_append_new(a, json_string("network=bridge")))
+        *bad = true;
+    for (size_t i = 0; i < l->bind_count; i++) {
+        if (json_array_append_new(
+                a, json_sprintf("bind=%s:%s:ro", l->binds[i].source, l->binds[i].target)))
+            *bad = true;
+    }
+    if (l->exec_tmp && json_array_append_new(a, json_string("exec_tmp")))
+        *bad = true;
+    return a;
+}
+
+int ms_isolation_json(ms_buf *out, const ms_container *c, const moonsand_engine_facts *facts,
+                      bool landlocked, bool self_checked, moonsand_error **err)
+{
+    const ms_limits *l = c->limits;
+    bool bad = false;
+    json_t *o = json_object(), *tmp = json_object();
+    ms_spec_set(&bad, o, "engine", json_string(facts->kind));
+    ms_spec_set(&bad, o, "runtime", json_string(l->runtime ? l->runtime : "default"));
+    ms_spec_set(&bad, o, "network",
+                json_string(l->network == MOONSAND_NETWORK_NONE ? "none" : "bridge"));
+    ms_spec_set(&bad, o, "rootfs", json_string("read-only"));
+    ms_spec_set(&bad, o, "capabilities", json_array());
+    ms_spec_set(&bad, o, "no_new_privileges", json_true());
+    ms_spec_set(&bad, o, "seccomp", json_string("moonsand"));
+    ms_spec_set(&bad, o, "uid", json_integer(c->uid));
+    ms_spec_set(&bad, o, "userns",
+                json_string(facts->rootless       ? "rootless"
+                            : facts->userns_remap ? "remap"
+                                                  : "host"));
+    ms_spec_set(&bad, o, "memory", json_integer((json_int_t)l->memory_bytes));
+    ms_spec_set(&bad, o, "swap", json_integer(0));
+    ms_spec_set(&bad, o, "cpus", json_real((double)l->nano_cpus / 1e9));
+    ms_spec_set(&bad, o, "pids", json_integer(l->pids));
+    ms_spec_set(&bad, tmp, "bytes", json_integer((json_int_t)l->disk_bytes));
+    /* Podman has no option for it. */
+    ms_spec_set(&bad, tmp, "inodes",
+                strcmp(facts->kind, ms_profile_podman.kind) == 0 ? json_null()
+                                                                 : json_integer(l->disk_inodes));
+    ms_spec_set(&bad, tmp, "exec", json_boolean(l->exec_tmp));
+    ms_spec_set(&bad, o, "tmp", tmp);
+    ms_spec_set(&bad, o, "shm", json_integer((json_int_t)l->shm_bytes));
+    ms_spec_set(&bad, o, "open_files", json_integer(l->open_files));
+    ms_spec_set(&bad, o, "ipc", json_string("private"));
+    ms_spec_set(&bad, o, "cgroup", json_integer(facts->cgroup_version));
+    ms_spec_set(&bad, o, "masked", json_string("extended"));
+    ms_spec_set(&bad, o, "landlock", json_boolean(landlocked));
+    ms_spec_set(&bad, o, "self_check", json_boolean(self_checked));
+    ms_spec_set(&bad, o, "exceptions", exceptions(&bad, l));
+    int rc = bad ? ms_fail_nomem(err) : ms_json_write(out, o, false, err);
+    json_decref(o);
+    return rc;
+}

@@ -1,0 +1,148 @@
+/* The machine, an engine of our own, and the little of POSIX that the Lua layer needs. */
+#include "lbinding.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int host_facts(lua_State *L)
+{
+    if (moonsand_host_facts(lb_text(L), lb_err(L)) != 0) return lb_fail(L);
+    return lb_push_text(L);
+}
+
+static int owner_alive(lua_State *L)
+{
+    const char *owner = lb_arg_string(L, 1);
+    lua_pushboolean(L, moonsand_owner_alive(owner, luaL_checkinteger(L, 2)));
+    return 1;
+}
+
+static int embedded_start(lua_State *L)
+{
+    const char *dir = lb_arg_optstring(L, 1), *kind = lb_arg_optstring(L, 2);
+    if (moonsand_embedded_start(lb_text(L), dir, kind, lb_err(L)) != 0) return lb_fail(L);
+    return lb_push_text(L);
+}
+
+static int embedded_stop(lua_State *L)
+{
+    if (moonsand_embedded_stop(lb_arg_optstring(L, 1), lb_err(L)) != 0) return lb_fail(L);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static int embedded_status(lua_State *L)
+{
+    if (moonsand_embedded_status(lb_text(L), lb_arg_optstring(L, 1), lb_err(L)) != 0) {
+        return lb_fail(L);
+    }
+    return lb_push_text(L);
+}
+
+static int monotonic(lua_State *L)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+static int descriptor(lua_State *L, int arg)
+{
+    lua_Integer fd = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, fd >= 0 && fd < INT32_MAX, arg, "not a file descriptor");
+    return (int)fd;
+}
+
+static int is_terminal(lua_State *L)
+{
+    lua_pushboolean(L, isatty(descriptor(L, 1)));
+    return 1;
+}
+
+/* read(fd, max) -> bytes, "" when there is nothing yet, nil at the end | nil, err. Never blocks: io.read
+ * would stop the loop while a slow pipe feeds a program's stdin. */
+static int read_some(lua_State *L)
+{
+    struct pollfd p = {.fd = descriptor(L, 1), .events = POLLIN, .revents = 0};
+    lua_Integer max = luaL_optinteger(L, 2, 65536);
+    luaL_argcheck(L, max > 0 && max <= 16777216, 2, "must be between 1 and 16 MiB");
+    if (poll(&p, 1, 0) <= 0) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
+    luaL_Buffer b;
+    char *room = luaL_buffinitsize(L, &b, (size_t)max);
+    ssize_t n = read(p.fd, room, (size_t)max);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) n = 0;
+    else if (n == 0) {
+        lua_pushnil(L);
+        return 1;
+    }
+    if (n < 0) return lb_fail_errno(L, errno, "cannot read", "the input");
+    luaL_pushresultsize(&b, (size_t)n);
+    return 1;
+}
+
+static const char *type_name(mode_t mode)
+{
+    if (S_ISREG(mode)) return "file";
+    if (S_ISDIR(mode)) return "directory";
+    if (S_ISSOCK(mode)) return "socket";
+    return S_ISLNK(mode) ? "link" : "other";
+}
+
+/* stat(path) -> { type, mode, size, uid, gid } | nil, err. Follows links. */
+static int stat_path(lua_State *L)
+{
+    const char *path = lb_arg_string(L, 1);
+    struct stat st;
+    if (stat(path, &st) != 0) return lb_fail_errno(L, errno, "cannot look at", path);
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, type_name(st.st_mode));
+    lua_setfield(L, -2, "type");
+    lua_pushinteger(L, (lua_Integer)(st.st_mode & 07777));
+    lua_setfield(L, -2, "mode");
+    lua_pushinteger(L, (lua_Integer)st.st_size);
+    lua_setfield(L, -2, "size");
+    lua_pushinteger(L, (lua_Integer)st.st_uid);
+    lua_setfield(L, -2, "uid");
+    lua_pushinteger(L, (lua_Integer)st.st_gid);
+    lua_setfield(L, -2, "gid");
+    return 1;
+}
+
+/* realpath(path) -> absolute path | nil, err. */
+static int real_path(lua_State *L)
+{
+    const char *path = lb_arg_string(L, 1);
+    char *slot = realpath(path, NULL);
+    if (slot == NULL) return lb_fail_errno(L, errno, "cannot look at", path);
+    char copy[4096]; /* PATH_MAX; no malloc() across lua_pushstring() */
+    size_t len = strlen(slot);
+    if (len < sizeof copy) memcpy(copy, slot, len + 1);
+    free(slot);
+    if (len >= sizeof copy) return lb_fail_errno(L, ENAMETOOLONG, "cannot look at", path);
+    lua_pushstring(L, copy);
+    return 1;
+}
+
+const luaL_Reg lb_host_functions[] = {
+    {"embedded_start", embedded_start},
+    {"embedded_status", embedded_status},
+    {"embedded_stop", embedded_stop},
+    {"error", lb_error_new},
+    {"host_facts", host_facts},
+    {"isatty", is_terminal},
+    {"monotonic", monotonic},
+    {"owner_alive", owner_alive},
+    {"read", read_some},
+    {"realpath", real_path},
+    {"stat", stat_path},
+    {NULL, NULL},
+};

@@ -1,0 +1,150 @@
+---@meta moonsand.core
+--- The C module: checks arguments, calls the core, pushes results; decides nothing.
+--- Users call `require "moonsand"` instead. `spec/core_defs_spec.lua` keeps this file true.
+---
+--- Misuse (wrong types, closed handles) raises. The world returns `nil, err`; err is a
+--- `moonsand.Error`. Times are seconds (numbers), sizes bytes (integers).
+
+---@class moonsand.Error
+---@field code string one of "invalid nomem io no_engine connect timeout engine not_found conflict unsupported isolation protocol exec cancelled interrupted closed"
+---@field message string what happened and what to do about it
+---@field op string? what was being done
+---@field status integer? HTTP status of the engine's answer
+---@field errno integer?
+---@field cause moonsand.Error?
+
+---@class moonsand.core
+---@field version string
+local core = {}
+
+--- One per Lua state is enough; everything made from it must be closed before it.
+---@return moonsand.core.Loop? loop, moonsand.Error? err
+function core.loop() end
+
+--- JSON text with facts of this machine.
+---@return string? json, moonsand.Error? err
+function core.host_facts() end
+
+---@param owner string label moonsand.owner
+---@param lease integer label moonsand.lease, seconds since the epoch
+---@return boolean
+function core.owner_alive(owner, lease) end
+
+---@param dir string? @param kind string? "docker", "podman" or nil
+---@return string? socket, moonsand.Error? err
+function core.embedded_start(dir, kind) end
+
+---@param dir string?
+---@return boolean? ok, moonsand.Error? err
+function core.embedded_stop(dir) end
+
+---@param dir string?
+---@return string? json, moonsand.Error? err
+function core.embedded_status(dir) end
+
+--- CLOCK_MONOTONIC in seconds.
+---@return number
+function core.monotonic() end
+
+---@param fd integer
+---@return boolean
+function core.isatty(fd) end
+
+--- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
+---@param fields table code and message at least
+---@return moonsand.Error
+function core.error(fields) end
+
+---@class moonsand.core.Loop
+local Loop = {}
+---@return integer fd poll it for reading, then call step()
+function Loop:pollfd() end
+--- "r", as cqueues wants it.
+---@return string
+function Loop:events() end
+--- Seconds until the next timer, nil when there is none.
+---@return number?
+function Loop:timeout() end
+--- Never blocks. Returns the handles (Engine, Request, Run) that have news since the last step.
+---@return table? handles, moonsand.Error? err
+function Loop:step() end
+--- Sleeps until there is something to do; err.code "interrupted" after a signal.
+---@param seconds number? nil: for ever
+---@return boolean? ok, moonsand.Error? err
+function Loop:wait(seconds) end
+---@param options { endpoint: string?, tls_dir: string?, call_timeout: number?, agent_path: string? }
+---@return moonsand.core.Engine? engine, moonsand.Error? err
+function Loop:engine(options) end
+--- Closes all engines of it, too. Also __gc and __close; safe twice.
+function Loop:close() end
+
+---@class moonsand.core.Engine
+local Engine = {}
+--- "connecting", "ready", "failed" or "closed"; err when failed.
+---@return string state, moonsand.Error? err
+function Engine:state() end
+--- Fields of moonsand_engine_facts, nil until ready; components is JSON text.
+---@return table?
+function Engine:facts() end
+--- Removals that still go on.
+---@return integer
+function Engine:pending() end
+---@param options { method: string, path: string, body: string?, body_file: string?, content_type: string?, timeout: number?, stream: boolean? }
+---@return moonsand.core.Request? request, moonsand.Error? err
+function Engine:request(options) end
+--- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
+--- network "none" or "bridge"; binds = { {source=, target=} }.
+---@param options table
+---@return moonsand.core.Sandbox? sandbox, moonsand.Error? err
+function Engine:sandbox(options) end
+function Engine:close() end
+
+---@class moonsand.core.Request
+local Request = {}
+---@return boolean
+function Request:done() end
+--- What came since the last call (only with stream = true), or nil.
+---@return string?
+function Request:take() end
+--- After done(): HTTP status and body.
+---@return integer? status, string|moonsand.Error body_or_err
+function Request:result() end
+--- Cancels if not done. Also __gc and __close; safe twice.
+function Request:close() end
+
+---@class moonsand.core.Sandbox
+local Sandbox = {}
+---@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, stream_stdout: boolean?, stream_stderr: boolean? } stdin: text; true: write() follows
+---@return moonsand.core.Run? run, moonsand.Error? err
+function Sandbox:run(options) end
+function Sandbox:close() end
+
+---@class moonsand.core.Run
+local Run = {}
+---@return boolean
+function Run:done() end
+---@return string phase
+function Run:phase() end
+--- Streamed output since the last call; nil where there is none.
+---@return string? stdout, string? stderr
+function Run:take() end
+--- After done(): the fields of moonsand_result (times in seconds as *_s; out as stdout, stdout_bytes,
+--- stdout_truncated, likewise stderr; artefacts = { {path=, data=, mode=} }, rejected = { {path=, reason=} };
+--- isolation is JSON text), or nil, err for what kept us from running it.
+---@return table? result, moonsand.Error? err
+function Run:result() end
+--- Bytes of stdin; returns how many were taken (0: wait for news of this handle).
+---@param data string
+---@return integer? taken, moonsand.Error? err
+function Run:write(data) end
+function Run:close_stdin() end
+--- The result still comes.
+function Run:cancel() end
+--- Writes the artefacts below dir.
+---@param dir string
+---@return boolean? ok, moonsand.Error? err
+function Run:save(dir) end
+--- Kills it when it is not done. Also __gc and __close; safe twice.
+function Run:close() end
+
+return core

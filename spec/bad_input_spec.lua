@@ -1,0 +1,126 @@
+-- Bad input: one clear error that names the cause and the way out; nothing leaks.
+local engines = require "spec.support.engines"
+local moonsand = require "moonsand"
+
+local function write(path, text)
+  local f = assert(io.open(path, "wb"))
+  f:write(text)
+  f:close()
+end
+
+--- The error, raised or returned, as text.
+local function failure(f, ...)
+  local ok, value, err = pcall(f, ...)
+  if not ok then
+    return tostring(value), value
+  end
+  assert(value == nil, "no error came")
+  return tostring(err), err
+end
+
+local function has(text, ...)
+  for _, word in ipairs { ... } do
+    assert(text:lower():find(word:lower(), 1, true), ("%q does not say %q"):format(text, word))
+  end
+end
+
+engines.each(describe, "bad input", function(kind)
+  local box
+
+  setup(function()
+    box = engines.box(kind)
+  end)
+
+  it("missing script", function()
+    has(failure(box.run, box, "no/such/script.py"), "no/such/script.py", "no such file")
+  end)
+
+  it("directory instead of a file", function()
+    has(failure(box.run, box, "spec"), "spec", "directory")
+  end)
+
+  it("NUL and invalid UTF-8 in a script's name", function()
+    has(failure(box.run, box, "a\0b.py"), "NUL")
+    local name = "/tmp/moonsand-\xff.py"
+    write(name, "print(1)")
+    has(failure(box.run, box, name), "UTF-8")
+    os.remove(name)
+  end)
+
+  it("empty script runs and says nothing", function()
+    local name = os.tmpname() .. ".py"
+    write(name, "")
+    local r = assert(box:run(name))
+    os.remove(name)
+    assert.equal("ok", r.status)
+    assert.equal("", r.stdout)
+  end)
+
+  it("missing image", function()
+    local other = assert(engines.engine(kind):sandbox { image = "localhost/no/such:image" })
+    local text, err = failure(other.run, other, { code = "pass" })
+    has(text, "localhost/no/such:image", "pull")
+    assert.equal("not_found", err.code)
+  end)
+
+  it("limits that make no sense", function()
+    local engine = engines.engine(kind)
+    local function sandbox(options)
+      options.image = engines.image
+      return failure(engine.sandbox, engine, options)
+    end
+    has(sandbox { memory = 0 }, "memory")
+    has(sandbox { memory = -1 }, "memory")
+    has(sandbox { memory = "12 potatoes" }, "memory", "12 potatoes")
+    has(sandbox { cpus = 0 }, "cpus")
+    has(sandbox { cpus = 100000 }, "cpus", "machine")
+    has(sandbox { memory = "900t" }, "memory", "machine")
+    has(sandbox { timeout = -5 }, "timeout")
+    has(sandbox { timeout = 0 }, "timeout")
+    has(sandbox { timeout = 0.001 }, "timeout")
+    has(sandbox { timeout = "1ms" }, "timeout")
+    has(sandbox { pids = 1.5 }, "pids")
+    has(sandbox { memroy = "1g" }, "memroy", "memory")
+    has(failure(box.run, box, { code = "pass", timeot = 3 }), "timeot", "timeout")
+    has(sandbox { network = "host" }, "network", "none")
+    has(sandbox { binds = { ["/"] = "/data" } }, "/")
+    has(sandbox { binds = { ["/var/run/docker.sock"] = "/s" } }, "docker.sock")
+  end)
+
+  it("input files that do not fit", function()
+    local small = engines.box(kind, { disk = "1m" })
+    has(failure(small.run, small, { code = "pass", files = { big = { data = ("x"):rep(2 << 20) } } }), "disk")
+  end)
+
+  it("leaves nothing behind", function()
+    engines.settle(kind)
+    assert.equal(0, #engines.containers(kind))
+  end)
+end)
+
+describe("no engine", function()
+  it("names what was looked at and the way out", function()
+    local text = failure(moonsand.connect, "unix:///no/such.sock")
+    has(text, "/no/such.sock")
+  end)
+
+  it("an engine that answers 500 is reported with its words", function()
+    local uv = require "luv"
+    local path = os.tmpname()
+    os.remove(path)
+    local child = assert(io.popen(("lua5.4 spec/support/server500.lua %s & echo $!"):format(path)))
+    local pid = child:read "l"
+    for _ = 1, 100 do
+      if uv.fs_stat(path) then
+        break
+      end
+      uv.sleep(20)
+    end
+    local text, err = failure(moonsand.connect, "unix://" .. path)
+    os.execute("kill " .. pid)
+    child:close()
+    os.remove(path)
+    has(text, "potato in the exhaust")
+    assert.equal(500, err.status)
+  end)
+end)

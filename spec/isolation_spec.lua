@@ -1,0 +1,138 @@
+-- The walls, tried from inside by a program that wants out.
+local engines = require "spec.support.engines"
+
+local probe = [[
+import ctypes, json, os, socket
+r = {}
+st = dict(l.split(":\t", 1) for l in open("/proc/self/status").read().splitlines() if ":\t" in l)
+for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+    r[k] = int(st[k].strip(), 16)
+r["nnp"], r["seccomp"] = st["NoNewPrivs"].strip(), st["Seccomp"].strip()
+r["uid"], r["groups"] = os.getuid(), os.getgroups()
+r["ifaces"] = sorted(l.split(":")[0].strip() for l in open("/proc/net/dev").readlines()[2:])
+def can(path):
+    try:
+        with open(path, "w"): return True
+    except OSError: return False
+r["writable"] = [p for p in ("/x", "/usr/x", "/etc/x", "/run/x", "/var/tmp/x", "/var/x", "/proc/sys/kernel/hostname",
+    "/sys/fs/cgroup/x", "/.moonsand/agent", "/home/x", "/mnt/x", "/sys/kernel/x") if can(p)]
+r["tmp"] = can("/tmp/x")
+libc = ctypes.CDLL(None, use_errno=True)
+def call(n, *a):
+    return -ctypes.get_errno() if libc.syscall(n, *a) < 0 else 0
+import platform
+x86 = platform.machine() == "x86_64"
+nr = dict(ptrace=101, unshare=272, mount=165, keyctl=250, bpf=321, io_uring_setup=425, userfaultfd=323,
+          perf_event_open=298, shmget=29, mknod=133, setns=308, add_key=248, process_vm_readv=310,
+          clone3=435) if x86 else dict(ptrace=117, unshare=97, mount=40, keyctl=219, bpf=280,
+          io_uring_setup=425, userfaultfd=282, perf_event_open=241, shmget=194, mknod=33, setns=268,
+          add_key=217, process_vm_readv=270, clone3=435)
+r["calls"] = {}
+for name, n in nr.items():
+    ctypes.set_errno(0)
+    rc = call(n, 0x10000000 if name == "unshare" else 0, 0, 0, 0, 0, 0)
+    r["calls"][name] = rc
+r["sockets"] = []
+for family in (1, 2, 10, 16, 17, 38, 40, 31, 29):
+    try:
+        socket.socket(family, socket.SOCK_STREAM if family in (1, 2, 10, 38, 40) else socket.SOCK_RAW).close()
+        r["sockets"].append(family)
+    except OSError: pass
+r["secrets"] = [p for p in ("/proc/cmdline", "/proc/config.gz", "/proc/kallsyms", "/proc/locks", "/proc/keys",
+    "/proc/timer_list", "/proc/kcore") if os.path.exists(p) and os.access(p, os.R_OK) and open(p, "rb").read(1)]
+r["env"] = sorted(os.environ)
+r["hostname"] = socket.gethostname()
+open("/tmp/exec-me", "w").write("#!/bin/sh\necho ran\n")
+os.chmod("/tmp/exec-me", 0o755)
+try:
+    import subprocess; subprocess.run(["/tmp/exec-me"], check=True); r["tmp_exec"] = True
+except OSError: r["tmp_exec"] = False
+v = os.statvfs("/tmp"); r["tmp_bytes"], r["tmp_inodes"] = v.f_blocks * v.f_frsize, v.f_files
+print(json.dumps(r))
+]]
+
+engines.each(describe, "isolation", function(kind)
+  it("holds from inside", function()
+    local cjson = require "cjson"
+    local r = assert(engines.box(kind, { timeout = 30 }):run { code = probe })
+    assert.equal("", r.stderr)
+    assert.equal("ok", r.status)
+    local p = cjson.decode(r.stdout)
+    for _, set in ipairs { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" } do
+      assert.equal(0, p[set], set)
+    end
+    assert.equal("1", p.nnp)
+    assert.equal("2", p.seccomp)
+    assert.is_true(p.uid >= 10000)
+    assert.same({ "lo" }, p.ifaces)
+    assert.same({}, p.writable)
+    assert.is_true(p.tmp)
+    assert.is_false(p.tmp_exec)
+    assert.is_true(p.tmp_bytes <= 64 * 1024 * 1024)
+    assert.is_true(p.tmp_inodes <= 8192)
+    for name, rc in pairs(p.calls) do
+      assert.is_true(rc == -1 or rc == -38, name .. " gave " .. rc) -- EPERM or ENOSYS
+    end
+    for _, family in ipairs(p.sockets) do
+      assert.is_true(family == 1 or family == 2 or family == 10, "socket family " .. family)
+    end
+    assert.same({}, p.secrets)
+    assert.equal("sandbox", p.hostname)
+    for _, name in ipairs(p.env) do
+      assert.is_nil(name:match "DOCKER" or name:match "container" or name:match "PROXY", name)
+    end
+  end)
+
+  it("gives each live container a uid of its own", function()
+    local box = engines.box(kind)
+    local a = assert(box:start { code = "import os, time; print(os.getuid(), flush=True); time.sleep(2)" })
+    local b = assert(box:run { code = "import os; print(os.getuid())" })
+    local ra = assert(a:wait())
+    assert.are_not.equal(ra.stdout, b.stdout)
+  end)
+
+  it("reports what was applied", function()
+    local r = assert(engines.box(kind):run { code = "pass" })
+    local i = r.isolation
+    assert.equal("none", i.network)
+    assert.is_true(i.no_new_privileges)
+    assert.is_true(i.self_check)
+    assert.equal(512 * 1024 * 1024, i.memory)
+    assert.equal(0.5, i.cpus)
+    assert.same({}, i.exceptions)
+  end)
+
+  it("reports a read-only bind as an exception, and it is read-only", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(os.execute("mkdir -m 755 " .. dir .. " && echo 42 > " .. dir .. "/answer"))
+    local r = assert(engines.box(kind, { binds = { [dir] = "/data" } }):run { code = [[
+print(open("/data/answer").read().strip())
+try:
+    open("/data/new", "w")
+    print("written")
+except OSError as e:
+    print("refused")
+]] })
+    os.execute("rm -r " .. dir)
+    assert.equal("42\nrefused\n", r.stdout)
+    assert.equal(1, #r.isolation.exceptions)
+    assert.matches("/data", r.isolation.exceptions[1], 1, true)
+  end)
+
+  it("fills /tmp up to its limit and no further", function()
+    local r = assert(engines.box(kind, { disk = "8m" }):run { code = [[
+n = 0
+try:
+    with open("/tmp/a", "wb") as f, open("/tmp/b", "wb") as g:
+        while True:
+            f.write(b"x" * 65536); f.flush(); g.write(b"x" * 65536); g.flush(); n += 131072
+except OSError as e:
+    print(e.errno, n)
+]] })
+    assert.equal("ok", r.status)
+    local errno, n = r.stdout:match "(%d+) (%d+)"
+    assert.is_true(errno == "28" or errno == "27", r.stdout)
+    assert.is_true(tonumber(n) <= 8 * 1024 * 1024)
+  end)
+end)

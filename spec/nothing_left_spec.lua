@@ -1,0 +1,51 @@
+-- kill -9 of the controller in the middle of 20 runs: 2 s later nothing of it runs, and after
+-- `moonsand clean` nothing of it is left.
+local engines = require "spec.support.engines"
+local moonsand = require "moonsand"
+
+local function sleep(engine, seconds)
+  local e = moonsand.monotonic() + seconds
+  while moonsand.monotonic() < e do
+    engine:wait(e - moonsand.monotonic())
+    engine:step()
+  end
+end
+
+engines.each(describe, "a controller that dies", function(kind)
+  it("takes its containers with it", function()
+    local engine = engines.engine(kind)
+    local child = assert(io.popen(
+      ("lua5.4 spec/support/twenty_runs.lua %s %s & echo $!"):format(engines.url[kind], engines.image)
+    ))
+    local pid = child:read "l"
+    assert.equal("begun", child:read "l")
+    assert.is_true(#engines.containers(kind) > 0)
+    os.execute("kill -9 " .. pid)
+    sleep(engine, 2)
+    local running = {}
+    for _, c in ipairs(engines.containers(kind)) do
+      if c.State == "running" then
+        running[#running + 1] = c.Names[1]
+      end
+    end
+    assert.same({}, running)
+    child:close()
+    -- what the engine still was about to start may come up late; it dies as well
+    sleep(engine, 1)
+    assert(os.execute(
+      ("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])
+    ))
+    assert.equal(0, #engines.containers(kind))
+  end)
+
+  it("clean leaves alone what has a living owner", function()
+    local h = assert(engines.box(kind):start { code = "import time; time.sleep(3); print('alive')" })
+    sleep(engines.engine(kind), 1)
+    assert(os.execute(
+      ("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])
+    ))
+    local r = assert(h:wait())
+    assert.equal("ok", r.status)
+    assert.equal("alive\n", r.stdout)
+  end)
+end)

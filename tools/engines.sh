@@ -1,0 +1,295 @@
+#!/usr/bin/env bash
+# Private test engines: one dockerd and one Podman service of our own, beside whatever the machine runs.
+#
+#   tools/engines.sh up      start what is not running, wait until both answer
+#   tools/engines.sh down    end both and everything below them; the image stores stay
+#   tools/engines.sh env     print shell exports with the endpoints
+#   tools/engines.sh status  one line an engine; exit 0 when both answer
+#
+# State lives in $MOONSAND_ENGINES (default: build/engines beside this script).
+# When MOONSAND_TEST_DOCKER or MOONSAND_TEST_PODMAN is set, that engine is used as it is, neither started nor ended.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+state=${MOONSAND_ENGINES:-$root/build/engines}
+run=                                    # sockets and pid files: needs a short path
+
+say() { printf 'engines: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# A unix socket path has 107 bytes, and dockerd puts its own sockets some levels below its directory.
+find_run_dir() {
+    local longest=$state/run/docker/exec/containerd/containerd-debug.sock
+    if [ "${#longest}" -le 100 ]; then
+        run=$state/run
+    elif [ -s "$state/run.path" ] && [ -d "$(cat "$state/run.path")" ]; then
+        run=$(cat "$state/run.path")
+    elif [ "${1:-}" = create ]; then
+        run=$(mktemp -d /tmp/moonsand-engines.XXXXXX)
+        printf '%s\n' "$run" >"$state/run.path"
+    else
+        run=$state/run
+    fi
+}
+
+docker_sock() { printf '%s/docker.sock' "$run"; }
+podman_sock() { printf '%s/podman.sock' "$run"; }
+
+answers() { # ENDPOINT
+    case $1 in
+    unix://*) curl -fsS -m 2 -o /dev/null --unix-socket "${1#unix://}" http://d/_ping 2>/dev/null ;;
+    tcp://*) curl -fsS -m 2 -o /dev/null "http://${1#tcp://}/_ping" 2>/dev/null ;;
+    *) return 1 ;;
+    esac
+}
+
+# The pid in a pid file, when that process is still ours: a path of ours must stand in its arguments.
+own_pid() { # PIDFILE
+    local pid
+    [ -s "$1" ] || return 1
+    pid=$(cat "$1")
+    [ -r "/proc/$pid/cmdline" ] || return 1
+    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$run/" || return 1
+    printf '%s' "$pid"
+}
+
+wait_for() { # NAME ENDPOINT PIDFILE LOG
+    local try
+    for try in $(seq 300); do
+        if answers "$2"; then return 0; fi
+        if [ "$try" -gt 10 ] && ! own_pid "$3" >/dev/null; then break; fi
+        sleep 0.1
+    done
+    say "$1 did not come up; the end of $4:"
+    tail -n 30 "$4" >&2 || true
+    return 1
+}
+
+# The daemons must hold none of the caller's descriptors: a CI job waits until its pipes are closed.
+detached() { # PIDFILE LOG COMMAND...
+    local pidfile=$1 log=$2
+    shift 2
+    (
+        cd /
+        exec </dev/null >>"$log" 2>&1 9>&-
+        exec setsid bash -c 'echo $$ >"$0"; exec "$@"' "$pidfile" "$@"
+    ) &
+    disown
+}
+
+# --- dockerd -------------------------------------------------------------------------------------------------------
+
+# A bridge belongs to one daemon; where another one has docker0, or netfilter does not work, do without.
+docker_network_flags() {
+    if [ ! -e "$state/docker0.ours" ] && [ -e /sys/class/net/docker0 ]; then
+        printf '%s\n' --bridge=none --iptables=false --ip6tables=false
+    elif iptables -t nat -S >/dev/null 2>&1 && iptables -t filter -S >/dev/null 2>&1; then
+        : >"$state/docker0.ours"
+    else
+        printf '%s\n' --bridge=none --iptables=false --ip6tables=false
+    fi
+}
+
+docker_launch() { # NETWORK FLAGS...
+    detached "$run/dockerd.start" "$state/dockerd.log" dockerd \
+        --config-file "$run/daemon.json" \
+        --data-root "$state/docker" --exec-root "$run/docker/exec" --pidfile "$run/docker/dockerd.pid" \
+        -H "unix://$(docker_sock)" --shutdown-timeout 3 --userland-proxy=false "$@"
+}
+
+docker_up() {
+    local flags sock
+    sock=unix://$(docker_sock)
+    if answers "$sock"; then return 0; fi
+    command -v dockerd >/dev/null || die "dockerd is missing: run tools/deps.sh test"
+    docker_down
+    mkdir -p "$state/docker" "$run/docker/exec"
+    printf '{}\n' >"$run/daemon.json"
+    : >"$state/dockerd.log"
+    mapfile -t flags < <(docker_network_flags)
+    docker_launch "${flags[@]}"
+    if wait_for dockerd "$sock" "$run/dockerd.start" "$state/dockerd.log"; then return 0; fi
+    [ "${#flags[@]}" -eq 0 ] || return 1
+    say "trying again without a bridge"
+    docker_down
+    docker_launch --bridge=none --iptables=false --ip6tables=false
+    wait_for dockerd "$sock" "$run/dockerd.start" "$state/dockerd.log"
+}
+
+docker_down() {
+    local id sock
+    sock=$(docker_sock)
+    if answers "unix://$sock"; then
+        for id in $(curl -fsS -m 5 --unix-socket "$sock" 'http://d/v1.40/containers/json?all=1' |
+            grep -oE '"Id":"[0-9a-f]{64}"' | cut -d'"' -f4); do
+            curl -sS -m 10 -o /dev/null -X DELETE --unix-socket "$sock" "http://d/v1.40/containers/$id?force=1&v=1" || true
+        done
+    fi
+    end_process "$run/dockerd.start" 10
+    end_strays
+    if [ -e "$state/docker0.ours" ]; then
+        ip link delete docker0 2>/dev/null || true
+        rm -f "$state/docker0.ours"
+    fi
+    rm -rf "$run/docker" "$sock"
+}
+
+# --- Podman --------------------------------------------------------------------------------------------------------
+
+podman_flags=()
+podman_configure() {
+    local runtime=runc driver=overlay
+    # crun refuses hybrid cgroup hierarchies; with the unified one either will do.
+    if [ -e /sys/fs/cgroup/cgroup.controllers ] && command -v crun >/dev/null; then runtime=crun; fi
+    if [ -s "$state/podman.driver" ]; then driver=$(cat "$state/podman.driver"); fi
+    mkdir -p "$run/podman" "$state/podman"
+    cat >"$run/containers.conf" <<CONF
+[engine]
+runtime = "$runtime"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+events_logfile_path = "$run/podman/events.log"
+[network]
+network_config_dir = "$run/podman/networks"
+CONF
+    printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' \
+        "$driver" "$state/podman" "$run/podman/run" >"$run/storage.conf"
+    export CONTAINERS_CONF=$run/containers.conf CONTAINERS_STORAGE_CONF=$run/storage.conf
+    podman_flags=(--root "$state/podman" --runroot "$run/podman/run" --tmpdir "$run/podman/tmp"
+        --runtime "$runtime" --cgroup-manager cgroupfs --storage-driver "$driver")
+}
+
+podman_up() {
+    local sock
+    sock=unix://$(podman_sock)
+    if answers "$sock"; then return 0; fi
+    command -v podman >/dev/null || die "podman is missing: run tools/deps.sh test"
+    podman_down
+    : >"$state/podman.log"
+    podman_configure
+    # Overlay needs a file system below that can carry it (a container's own overlay often cannot).
+    if ! podman "${podman_flags[@]}" info >>"$state/podman.log" 2>&1 && [ ! -s "$state/podman.driver" ]; then
+        say "podman cannot use overlay here; using vfs"
+        printf 'vfs\n' >"$state/podman.driver"
+        rm -rf "$state/podman"
+        podman_configure
+    fi
+    detached "$run/podman.pid" "$state/podman.log" \
+        podman "${podman_flags[@]}" system service --time 0 "$sock"
+    wait_for podman "$sock" "$run/podman.pid" "$state/podman.log"
+}
+
+podman_down() {
+    if own_pid "$run/podman.pid" >/dev/null; then
+        podman_configure
+        timeout 20 podman "${podman_flags[@]}" rm --all --force --volumes --time 0 >>"$state/podman.log" 2>&1 || true
+    fi
+    end_process "$run/podman.pid" 5
+    end_strays
+    rm -rf "$run/podman" "$(podman_sock)"
+}
+
+# --- ending --------------------------------------------------------------------------------------------------------
+
+end_process() { # PIDFILE SECONDS
+    local pid try
+    if pid=$(own_pid "$1"); then
+        kill -TERM "$pid" 2>/dev/null || true
+        for try in $(seq "$(($2 * 10))"); do
+            if ! own_pid "$1" >/dev/null; then break; fi
+            sleep 0.1
+        done
+        if own_pid "$1" >/dev/null; then kill -KILL "$pid" 2>/dev/null || true; fi
+    fi
+    rm -f "$1"
+}
+
+# containerd, shims and conmons of a daemon that died: they name its directory in their arguments.
+# Which of the two directories tells whose they are, so that ending one engine leaves the other alone.
+end_strays() {
+    local dir pid name
+    case ${FUNCNAME[1]} in docker_down) dir=$run/docker/ ;; *) dir=$run/podman/ ;; esac
+    for pid in /proc/[0-9]*; do
+        pid=${pid#/proc/}
+        name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
+        case $name in containerd* | dockerd | conmon | podman | runc* | crun*) ;; *) continue ;; esac
+        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir"; then
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
+    done
+    # Deepest first: overlay mounts, shm and network namespaces that nobody will unmount any more.
+    awk '{ print $5 }' /proc/self/mountinfo | { grep -F -- "$dir" || true; } | sort -r | while read -r dir; do
+        umount -l "$(printf '%b' "$dir")" 2>/dev/null || true
+    done
+}
+
+unmount_stores() {
+    local dir
+    awk '{ print $5 }' /proc/self/mountinfo |
+        { grep -F -e "$state/docker/" -e "$state/podman" -e "$run/" || true; } | sort -r | while read -r dir; do
+        umount -l "$(printf '%b' "$dir")" 2>/dev/null || true
+    done
+}
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+cmd_env() {
+    find_run_dir
+    printf "export MOONSAND_TEST_DOCKER='%s'\n" "${MOONSAND_TEST_DOCKER:-unix://$(docker_sock)}"
+    printf "export MOONSAND_TEST_PODMAN='%s'\n" "${MOONSAND_TEST_PODMAN:-unix://$(podman_sock)}"
+}
+
+cmd_status() {
+    local bad=0 name at
+    find_run_dir
+    for name in docker podman; do
+        case $name in
+        docker) at=${MOONSAND_TEST_DOCKER:-unix://$(docker_sock)} ;;
+        podman) at=${MOONSAND_TEST_PODMAN:-unix://$(podman_sock)} ;;
+        esac
+        if answers "$at"; then
+            printf '%s up %s\n' "$name" "$at"
+        else
+            printf '%s down %s\n' "$name" "$at"
+            bad=1
+        fi
+    done
+    return "$bad"
+}
+
+cmd_up() {
+    command -v curl >/dev/null || die "curl is missing: run tools/deps.sh test"
+    if [ -z "${MOONSAND_TEST_DOCKER:-}" ] || [ -z "${MOONSAND_TEST_PODMAN:-}" ]; then
+        [ "$(id -u)" = 0 ] || die "starting the engines needs root (or set MOONSAND_TEST_DOCKER and MOONSAND_TEST_PODMAN)"
+        mkdir -p "$state"
+        find_run_dir create
+        mkdir -p "$run"
+        chmod 700 "$run"
+        exec 9>"$state/lock"
+        flock 9
+    fi
+    [ -n "${MOONSAND_TEST_DOCKER:-}" ] || docker_up || return 1
+    [ -n "${MOONSAND_TEST_PODMAN:-}" ] || podman_up || return 1
+    cmd_status >&2
+}
+
+cmd_down() {
+    [ -d "$state" ] || return 0
+    find_run_dir
+    exec 9>"$state/lock"
+    flock 9
+    [ -n "${MOONSAND_TEST_PODMAN:-}" ] || podman_down
+    [ -n "${MOONSAND_TEST_DOCKER:-}" ] || docker_down
+    if [ -z "${MOONSAND_TEST_DOCKER:-}${MOONSAND_TEST_PODMAN:-}" ]; then
+        unmount_stores
+        rm -rf "$run" "$state/run.path"
+    fi
+}
+
+case ${1:-} in
+up) cmd_up ;;
+down) cmd_down ;;
+env) cmd_env ;;
+status) cmd_status ;;
+*) die "usage: tools/engines.sh up|down|env|status" ;;
+esac

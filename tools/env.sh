@@ -1,0 +1,8 @@
+# Sourced by the scripts beside it: where Lua finds this tree.  ms_env BUILD-DIRECTORY
+ms_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ms_env() {
+    export LUA_PATH="$ms_root/lua/?.lua;$ms_root/lua/?/init.lua;$ms_root/?.lua;${LUA_PATH_5_4:-${LUA_PATH:-}};;"
+    export LUA_CPATH="$1/lua/?.so;${LUA_CPATH_5_4:-${LUA_CPATH:-}};;"
+    unset LUA_PATH_5_4 LUA_CPATH_5_4
+    export MOONSAND_BUILD=$1
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Format, luacheck, and the rules that a grep can keep. Prints findings, fails when there are any.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bad=0
+
+finding() { printf 'lint: %s\n' "$1"; bad=1; }
+# Prints the lines that match and are not comments; a line may excuse itself with "lint: " and a reason.
+rule() { # WHY PATTERN EXCEPT FILES...
+    local why=$1 pattern=$2 except=$3 hits
+    shift 3
+    [ $# -gt 0 ] || return 0
+    hits=$(grep -nHE -- "$pattern" "$@" | grep -vE '^[^:]+:[0-9]+: *(\*|/\*|//)' | grep -vE -- "$except|lint: ")
+    if [ -n "$hits" ]; then
+        printf '%s\n' "$hits"
+        finding "$why"
+    fi
+}
+
+mapfile -t c < <(find core lua -name '*.[ch]' -not -path '*/corpus/*' | LC_ALL=C sort)
+mapfile -t shipped < <(find core/src core/agent core/include lua/binding -name '*.[ch]' 2>/dev/null | LC_ALL=C sort)
+mapfile -t core < <(find core -name '*.[ch]' | LC_ALL=C sort)
+mapfile -t nothttp < <(printf '%s\n' "${c[@]}" | grep -v '^core/src/http\.c$')
+mapfile -t lua < <(find lua spec examples plugins -name '*.lua' -not -name '*.d.lua' 2>/dev/null | LC_ALL=C sort)
+
+if [ "${#c[@]}" -gt 0 ] && ! clang-format --dry-run -Werror "${c[@]}" 2>&1 | awk '/error: code should be/' |
+    cut -d: -f1 | sort | uniq -c | awk '{ print "  " $2 ": " $1 " places"; n++ } END { exit n > 0 }'; then
+    finding "clang-format (make format mends it)"
+fi
+if [ "${#lua[@]}" -gt 0 ] && ! luacheck -q --std lua54 "${lua[@]}" bin/moonsand; then
+    finding "luacheck"
+fi
+# O_PATH-less opens and plain sockets would leak into the ssh, the engine and the program that we start.
+# A call that spans lines keeps its flags on the first one or says why not.
+rule "descriptor without CLOEXEC" \
+    '\b(open|openat|openat2|socket|accept|accept4|pipe|pipe2|epoll_create1?|eventfd|timerfd_create|signalfd|memfd_create|dup|inotify_init1?|socketpair|fopen|fdopendir_at) ?\(' \
+    'CLOEXEC|fopen\([^)]*"[^"]*e[^"]*"|SYS_|->(open|socket|accept|pipe|dup)|\.(open|socket|accept|pipe|dup)\b' "${shipped[@]}"
+rule "banned function" '\b(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|system|popen|strtok|tmpnam|mktemp|alloca) ?\(' \
+    '^$' "${shipped[@]}"
+rule "only core/src/http.c may know curl" '#include *[<"]curl/' '^$' "${nothttp[@]}"
+rule "the core must not know Lua" '#include *[<"](lua|lauxlib|lualib)' '^$' "${core[@]}"
+
+while read -r script; do
+    bash -n "$script" || finding "$script does not parse"
+done < <(find tools .ci -type f)
+if command -v shellcheck >/dev/null; then shellcheck -x tools/*.sh .ci/run || finding "shellcheck"; fi
+
+if [ "$bad" = 0 ]; then echo "lint: clean"; fi
+exit "$bad"
