@@ -22,8 +22,8 @@ find_run_dir() {
     local longest=$state/run/docker/exec/containerd/containerd-debug.sock
     if [ "${#longest}" -le 100 ]; then
         run=$state/run
-    elif [ -s "$state/run.path" ] && [ -d "$(cat "$state/run.path")" ]; then
-        run=$(cat "$state/run.path")
+    elif [ -s "$state/run.path" ]; then
+        run=$(cat "$state/run.path")     # kept for good: Podman's database refuses to see its directories move
     elif [ "${1:-}" = create ]; then
         run=$(mktemp -d /tmp/moonsand-engines.XXXXXX)
         printf '%s\n' "$run" >"$state/run.path"
@@ -79,26 +79,34 @@ detached() { # PIDFILE LOG COMMAND...
 
 # --- dockerd -------------------------------------------------------------------------------------------------------
 
-# A bridge belongs to one daemon; where another one has docker0, or netfilter does not work, do without.
-docker_network_flags() {
-    if [ ! -e "$state/docker0.ours" ] && [ -e /sys/class/net/docker0 ]; then
-        printf '%s\n' --bridge=none --iptables=false --ip6tables=false
-    elif iptables -t nat -S >/dev/null 2>&1 && iptables -t filter -S >/dev/null 2>&1; then
-        : >"$state/docker0.ours"
+# Never --bridge=none on the host's network: dockerd then deletes docker0, whoever's it is. So a bridge of our own; and
+# netfilter only where no other daemon keeps its chains there. With neither, a network namespace of our own.
+bridge_name() { printf 'ms-%x' "$(printf '%s' "$state" | cksum | cut -d' ' -f1)"; }
+
+docker_network() { # sets prefix and flags
+    local bridge n
+    bridge=$(bridge_name) prefix=() flags=()
+    if [ ! -e "/sys/class/net/$bridge" ]; then
+        n=$(ip -4 addr show | grep -oE 'inet 172\.30\.[0-9]+' | cut -d. -f3 | sort -n | tail -n 1)
+        if ! { ip link add name "$bridge" type bridge && ip addr add "172.30.$((${n:-0} + 1)).1/24" dev "$bridge"; } \
+            2>>"$state/dockerd.log"; then
+            ip link delete "$bridge" 2>/dev/null || true
+            prefix=(unshare --net) flags=(--bridge=none --iptables=false --ip6tables=false)
+            return 0
+        fi
+    fi
+    flags=("--bridge=$bridge")
+    if [ -e "$state/netfilter.ours" ]; then
+        :
+    elif iptables -t nat -S >/dev/null 2>&1 && ! iptables -S DOCKER >/dev/null 2>&1; then
+        : >"$state/netfilter.ours"
     else
-        printf '%s\n' --bridge=none --iptables=false --ip6tables=false
+        flags+=(--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false)
     fi
 }
 
-docker_launch() { # NETWORK FLAGS...
-    detached "$run/dockerd.start" "$state/dockerd.log" dockerd \
-        --config-file "$run/daemon.json" \
-        --data-root "$state/docker" --exec-root "$run/docker/exec" --pidfile "$run/docker/dockerd.pid" \
-        -H "unix://$(docker_sock)" --shutdown-timeout 3 --userland-proxy=false "$@"
-}
-
 docker_up() {
-    local flags sock
+    local sock prefix flags
     sock=unix://$(docker_sock)
     if answers "$sock"; then return 0; fi
     command -v dockerd >/dev/null || die "dockerd is missing: run tools/deps.sh test"
@@ -106,13 +114,11 @@ docker_up() {
     mkdir -p "$state/docker" "$run/docker/exec"
     printf '{}\n' >"$run/daemon.json"
     : >"$state/dockerd.log"
-    mapfile -t flags < <(docker_network_flags)
-    docker_launch "${flags[@]}"
-    if wait_for dockerd "$sock" "$run/dockerd.start" "$state/dockerd.log"; then return 0; fi
-    [ "${#flags[@]}" -eq 0 ] || return 1
-    say "trying again without a bridge"
-    docker_down
-    docker_launch --bridge=none --iptables=false --ip6tables=false
+    docker_network
+    detached "$run/dockerd.start" "$state/dockerd.log" "${prefix[@]}" dockerd \
+        --config-file "$run/daemon.json" \
+        --data-root "$state/docker" --exec-root "$run/docker/exec" --pidfile "$run/docker/dockerd.pid" \
+        -H "$sock" --shutdown-timeout 3 --userland-proxy=false "${flags[@]}"
     wait_for dockerd "$sock" "$run/dockerd.start" "$state/dockerd.log"
 }
 
@@ -126,12 +132,9 @@ docker_down() {
         done
     fi
     end_process "$run/dockerd.start" 10
-    end_strays
-    if [ -e "$state/docker0.ours" ]; then
-        ip link delete docker0 2>/dev/null || true
-        rm -f "$state/docker0.ours"
-    fi
-    rm -rf "$run/docker" "$sock"
+    end_strays "$run/docker" "$state/docker"
+    ip link delete "$(bridge_name)" 2>/dev/null || true
+    remove "$run/docker" "$sock"
 }
 
 # --- Podman --------------------------------------------------------------------------------------------------------
@@ -168,7 +171,8 @@ podman_up() {
     : >"$state/podman.log"
     podman_configure
     # Overlay needs a file system below that can carry it (a container's own overlay often cannot).
-    if ! podman "${podman_flags[@]}" info >>"$state/podman.log" 2>&1 && [ ! -s "$state/podman.driver" ]; then
+    if [ ! -e "$state/podman/overlay-images" ] && [ ! -s "$state/podman.driver" ] &&
+        ! podman "${podman_flags[@]}" info >>"$state/podman.log" 2>&1; then
         say "podman cannot use overlay here; using vfs"
         printf 'vfs\n' >"$state/podman.driver"
         rm -rf "$state/podman"
@@ -185,8 +189,8 @@ podman_down() {
         timeout 20 podman "${podman_flags[@]}" rm --all --force --volumes --time 0 >>"$state/podman.log" 2>&1 || true
     fi
     end_process "$run/podman.pid" 5
-    end_strays
-    rm -rf "$run/podman" "$(podman_sock)"
+    end_strays "$run/podman" "$state/podman"
+    remove "$run/podman" "$(podman_sock)"
 }
 
 # --- ending --------------------------------------------------------------------------------------------------------
@@ -204,29 +208,36 @@ end_process() { # PIDFILE SECONDS
     rm -f "$1"
 }
 
-# containerd, shims and conmons of a daemon that died: they name its directory in their arguments.
-# Which of the two directories tells whose they are, so that ending one engine leaves the other alone.
-end_strays() {
-    local dir pid name
-    case ${FUNCNAME[1]} in docker_down) dir=$run/docker/ ;; *) dir=$run/podman/ ;; esac
+# Twice, for conmon's own cleaning up may be at work in the same directory.
+remove() { rm -rf "$@" 2>/dev/null || { sleep 0.5; rm -rf "$@"; }; }
+
+# What a daemon that died leaves: its containers, found by the pid files beside their state, then containerd, shims and
+# conmons, which name its directory in their arguments, then the mounts. An engine that ended well has left nothing.
+end_strays() { # DIRECTORY...
+    local dir file pid name
+    for dir in "$@"; do
+        find "$dir" \( -name init.pid -o -name pidfile \) 2>/dev/null || true # they may still be ending
+    done | while read -r file; do
+        pid=$(cat "$file" 2>/dev/null) || continue
+        name=$(grep -oE '[0-9a-f]{64}' <<<"$file" | tail -n 1) || continue
+        if [ -n "$name" ] && grep -qF -- "$name" "/proc/$pid/cgroup" 2>/dev/null; then
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
+    done
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
         name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
         case $name in containerd* | dockerd | conmon | podman | runc* | crun*) ;; *) continue ;; esac
-        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir"; then
-            kill -KILL "$pid" 2>/dev/null || true
-        fi
+        for dir in "$@"; do
+            if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir/"; then
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+        done
     done
-    # Deepest first: overlay mounts, shm and network namespaces that nobody will unmount any more.
-    awk '{ print $5 }' /proc/self/mountinfo | { grep -F -- "$dir" || true; } | sort -r | while read -r dir; do
-        umount -l "$(printf '%b' "$dir")" 2>/dev/null || true
-    done
-}
-
-unmount_stores() {
-    local dir
-    awk '{ print $5 }' /proc/self/mountinfo |
-        { grep -F -e "$state/docker/" -e "$state/podman" -e "$run/" || true; } | sort -r | while read -r dir; do
+    # Deepest first: overlays, shm, network namespaces, and the bind of its own directory that each engine makes.
+    for dir in "$@"; do
+        awk -v dir="$dir" '$5 == dir || index($5, dir "/") == 1 { print $5 }' /proc/self/mountinfo
+    done | sort -r | while read -r dir; do
         umount -l "$(printf '%b' "$dir")" 2>/dev/null || true
     done
 }
@@ -263,7 +274,8 @@ cmd_up() {
         [ "$(id -u)" = 0 ] || die "starting the engines needs root (or set MOONSAND_TEST_DOCKER and MOONSAND_TEST_PODMAN)"
         mkdir -p "$state"
         find_run_dir create
-        mkdir -p "$run"
+        mkdir -p -m 700 "$run"
+        if [ -L "$run" ] || [ ! -O "$run" ]; then die "$run is not ours"; fi
         chmod 700 "$run"
         exec 9>"$state/lock"
         flock 9
@@ -281,8 +293,7 @@ cmd_down() {
     [ -n "${MOONSAND_TEST_PODMAN:-}" ] || podman_down
     [ -n "${MOONSAND_TEST_DOCKER:-}" ] || docker_down
     if [ -z "${MOONSAND_TEST_DOCKER:-}${MOONSAND_TEST_PODMAN:-}" ]; then
-        unmount_stores
-        rm -rf "$run" "$state/run.path"
+        rm -rf "$run"
     fi
 }
 

@@ -94,7 +94,7 @@ run() { # NAME COMMAND...
     shift
     timeout --kill-after=10 "$limit" "$@" >"$out/tap" 2>&1 </dev/null &
     child=$!
-    wait "$child" || status=$?
+    wait "$child" 2>/dev/null || status=$?
     child=
     if [ "$status" = 124 ]; then printf 'took longer than %s s\n' "$limit" >>"$out/tap"; fi
     count "$name" "$status" "$out/tap"

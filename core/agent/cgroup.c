@@ -58,9 +58,9 @@ static void own_path(const char *list, const char *controller, char *out, size_t
     }
 }
 
-static bool version_2(void)
+int cgroup_version(void)
 {
-    return access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+    return access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0 ? 2 : 1;
 }
 
 /* With a cgroup namespace of its own the container is at the mount's root, without one it is where
@@ -68,7 +68,7 @@ static bool version_2(void)
 static ssize_t read_control(const char *controller, const char *name, char *out, size_t size)
 {
     char list[4096], own[1024], path[2048];
-    const char *dir = version_2() ? "" : controller;
+    const char *dir = cgroup_version() == 2 ? "" : controller;
     if (read_file("/proc/self/cgroup", list, sizeof list) < 0)
         list[0] = 0;
     own_path(list, dir, own, sizeof own);
@@ -110,7 +110,7 @@ static uint64_t keyed(const char *text, const char *key)
 void cgroup_read(struct counters *c)
 {
     char text[4096];
-    bool v2 = version_2();
+    bool v2 = cgroup_version() == 2;
     memset(c, 0, sizeof *c);
     if (read_control("memory", v2 ? "memory.events" : "memory.oom_control", text, sizeof text) > 0)
         c->oom_kills = keyed(text, "oom_kill");
@@ -138,7 +138,7 @@ static size_t describe(char *out, size_t size, size_t used, const char *controll
 
 size_t cgroup_describe(char *out, size_t size)
 {
-    bool v2 = version_2();
+    bool v2 = cgroup_version() == 2;
     size_t used = add_line(out, size, 0, "version", v2 ? "2" : "1");
     if (v2) {
         used = describe(out, size, used, "", "memory.max", "memory.max");

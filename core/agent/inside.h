@@ -144,6 +144,7 @@ int landlock_ruleset(int abi); /* a descriptor, or -1 and errno */
 int landlock_enter(int ruleset);
 
 /* cgroup.c */
+int cgroup_version(void);
 void cgroup_read(struct counters *c);
 size_t cgroup_describe(char *out, size_t size);
 ssize_t read_file(const char *path, char *out, size_t size);

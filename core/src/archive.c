@@ -8,6 +8,10 @@
 #include "proto.h"
 #include "spec.h"
 
+/* With NetworkDisabled Docker gives a container no /etc/hosts, and programs do name localhost. Where
+ * an engine makes the file, it mounts its own over this one. */
+static const char hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
+
 /* Equal input, equal bytes, so that an image's layer is the same wherever it is made. */
 #define FIXED_TIME 1
 
@@ -56,6 +60,7 @@ int ms_archive_agent(ms_buf *out, const void *agent, size_t len, moonsand_error 
                archive_write_open(a, out, NULL, on_write, NULL) != ARCHIVE_OK ||
                put_entry(a, dir, AE_IFDIR, 0755, NULL, 0) ||
                put_entry(a, path, AE_IFREG, 0555, agent, len) ||
+               put_entry(a, "etc/hosts", AE_IFREG, 0644, hosts, sizeof hosts - 1) ||
                archive_write_close(a) != ARCHIVE_OK;
     int rc = 0;
     if (bad) {

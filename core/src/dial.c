@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys//epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -38,7 +40,7 @@ struct ms_dial {
     int fd;
     ms_watch watch;
     program *first;
-    char name[16];
+    char dir[64], path[80];
     char note[NOTE_MAX + 1];
 };
 
@@ -244,7 +246,7 @@ fail:
 
 /* ---- the socket ---- */
 
-/* Anybody on this machine can connect to a name in the abstract namespace. */
+/* The directory is closed to other users; this closes it to other processes of the same one. */
 static bool is_ours(int fd)
 {
     struct ucred who;
@@ -271,6 +273,29 @@ static void on_connection(void *arg, uint32_t events)
     }
 }
 
+/* Not in the abstract namespace: libcurl 7.88 takes a connection without a path for one that is not
+ * yet resolved, and never uses it again. */
+static int make_socket(ms_dial *d, moonsand_error **err)
+{
+    const char *tmp = getenv("XDG_RUNTIME_DIR");
+    if (tmp == NULL || tmp[0] != '/' || strlen(tmp) > 40 || access(tmp, W_OK) != 0)
+        tmp = "/tmp";
+    snprintf(d->dir, sizeof(d->dir), "%s/moonsand-XXXXXX", tmp);
+    if (mkdtemp(d->dir) == NULL) {
+        ms_fail_errno(err, errno, "cannot make a directory in %s", tmp);
+        d->dir[0] = '\0';
+        return -1;
+    }
+    snprintf(d->path, sizeof(d->path), "%s/dial", d->dir);
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    memcpy(at.sun_path, d->path, strlen(d->path));
+    d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (d->fd < 0 || bind(d->fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
+        listen(d->fd, 128) != 0)
+        return ms_fail_errno(err, errno, "cannot listen on %s", d->path);
+    return 0;
+}
+
 int ms_dial_new(ms_dial **out, moonsand_loop *loop, char *const argv[], moonsand_error **err)
 {
     *out = NULL;
@@ -279,21 +304,11 @@ int ms_dial_new(ms_dial **out, moonsand_loop *loop, char *const argv[], moonsand
         return ms_fail_nomem(err);
     d->loop = loop;
     d->argv = argv;
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    socklen_t len = sizeof(at);
-    d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* unix(7), autobind: an address of the family alone makes the kernel choose "a null byte followed
-     * by 5 bytes in the character set [0-9a-f]". */
-    if (d->fd < 0 || bind(d->fd, (const struct sockaddr *)&at, sizeof(sa_family_t)) != 0 ||
-        listen(d->fd, 128) != 0 || getsockname(d->fd, (struct sockaddr *)&at, &len) != 0) {
-        ms_fail_errno(err, errno, "cannot make a socket for %s", argv[0]);
+    d->fd = -1;
+    if (make_socket(d, err) != 0) {
         ms_dial_free(d);
         return -1;
     }
-    size_t name_len = len - offsetof(struct sockaddr_un, sun_path) - 1;
-    if (name_len >= sizeof(d->name))
-        name_len = sizeof(d->name) - 1;
-    memcpy(d->name, at.sun_path + 1, name_len);
     if (ms_watch_start(&d->watch, loop, d->fd, EPOLLIN, on_connection, d, err) != 0) {
         ms_dial_free(d);
         return -1;
@@ -302,9 +317,9 @@ int ms_dial_new(ms_dial **out, moonsand_loop *loop, char *const argv[], moonsand
     return 0;
 }
 
-const char *ms_dial_name(const ms_dial *d)
+const char *ms_dial_path(const ms_dial *d)
 {
-    return d->name;
+    return d->path;
 }
 
 const char *ms_dial_note(ms_dial *d)
@@ -322,6 +337,10 @@ void ms_dial_free(ms_dial *d)
         program_free(d->first);
     ms_watch_stop(&d->watch);
     close_fd(&d->fd);
+    if (d->dir[0] != '\0') {
+        unlink(d->path);
+        rmdir(d->dir);
+    }
     ms_free(d);
 }
 

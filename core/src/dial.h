@@ -11,8 +11,7 @@ typedef struct ms_dial ms_dial;
  * Ctrl-C in the terminal does not end it before the caller could clean up, and descriptors 0 to 2 only.
  * When its connection is closed it has 2 s to end by itself; it is reaped by its own process id. */
 int ms_dial_new(ms_dial **out, moonsand_loop *loop, char *const argv[], moonsand_error **err);
-/* The socket's name in the abstract namespace, without the NUL in front. Only this process may use it. */
-const char *ms_dial_name(const ms_dial *d);
+const char *ms_dial_path(const ms_dial *d); /* the socket to connect to; only this process may */
 /* The end of what a program said last on stderr, or why it did not start; printable, "" for nothing. */
 const char *ms_dial_note(ms_dial *d);
 /* Kills and reaps all programs, at once. NULL is allowed. */

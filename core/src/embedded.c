@@ -214,11 +214,15 @@ static bool trusted(const char *dir)
            (st.st_mode & 022) == 0;
 }
 
-/* Where the run directory was when the engine started: XDG_RUNTIME_DIR may differ since. */
+/* Where the run directory was when the engine started: XDG_RUNTIME_DIR may differ since. It will be
+ * removed with all that is in it, so nothing counts that cannot be one of ours. */
 static int take_run(ms_embedded *e, const char *run, moonsand_error **err)
 {
-    if (run[0] != '/' || check_dir_name(run, NULL) || strcmp(run, e->run) == 0 ||
-        strlen(run) + strlen(LONGEST_BELOW_RUN) > SOCKET_MAX)
+    size_t n = strlen(run), tag = strlen(e->tag);
+    const char name[] = "/moonsand/";
+    if (run[0] != '/' || n + strlen(LONGEST_BELOW_RUN) > SOCKET_MAX || check_dir_name(run, NULL) ||
+        strstr(run, "/../") || n < tag + sizeof name || strcmp(run + n - tag, e->tag) != 0 ||
+        memcmp(run + n - tag - (sizeof name - 1), name, sizeof name - 1) != 0)
         return 0;
     char *copy = ms_strdup(run), *socket = ms_asprintf("%s/engine.sock", run);
     if (!copy || !socket) {
@@ -317,21 +321,18 @@ static int lock(int *fd, const ms_embedded *e, moonsand_error **err)
 static int clean(const ms_embedded *e, moonsand_error **err)
 {
     char *data = ms_asprintf("%s/data", e->dir), *tag = ms_asprintf("moonsand-%s", e->tag);
-    char *pidfile = ms_asprintf("%s/engine.pid", e->run);
     const char *const words[] = {data, e->run, tag, NULL};
-    int rc = data && tag && pidfile ? ms_process_kill_leftovers(words, err) : ms_fail_nomem(err);
+    int rc = data && tag ? ms_process_kill_leftovers(words, err) : ms_fail_nomem(err);
     if (rc == 0) {
         if (geteuid() == 0) {
             ms_unmount_below(data);
             ms_unmount_below(e->run);
         }
-        unlink(e->socket);
-        unlink(pidfile);
+        ms_remove_tree(e->run);
         unlink(e->state);
     }
     ms_free(data);
     ms_free(tag);
-    ms_free(pidfile);
     return rc;
 }
 
@@ -340,6 +341,19 @@ static int make_dirs(const ms_embedded *e, moonsand_error **err)
     if (make_private(e->run, NULL, err) || make_private(e->dir, "data", err))
         return -1;
     return make_private(e->run, "podman", err);
+}
+
+/* Who names no kind wants the images back that are already there. */
+static int last_kind(const char **kind, const ms_embedded *e, moonsand_error **err)
+{
+    char *docker = ms_asprintf("%s/data/docker", e->dir);
+    char *podman = ms_asprintf("%s/data/podman", e->dir);
+    int rc = docker && podman ? 0 : ms_fail_nomem(err);
+    if (rc == 0 && access(docker, F_OK) != 0 && access(podman, F_OK) == 0)
+        *kind = "podman";
+    ms_free(docker);
+    ms_free(podman);
+    return rc;
 }
 
 static int start_locked(ms_embedded *e, const char *kind, moonsand_error **err)
@@ -353,6 +367,8 @@ static int start_locked(ms_embedded *e, const char *kind, moonsand_error **err)
     if (r.pid)
         return ms_fail(err, MOONSAND_E_CONFLICT,
                        "%s already runs in %s; stop it before starting %s", r.kind, e->dir, kind);
+    if (!kind && last_kind(&kind, e, err))
+        return -1;
     if (ms_embedded_choose(&chosen, kind, err) || clean(e, err) || make_dirs(e, err))
         return -1;
     char *old = ms_asprintf("%s.old", e->log);

@@ -146,9 +146,8 @@ static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
     static const char *const rest[] = {
         /* The bridge docker0 and the machine's netfilter rules belong to one daemon, the system's:
          * a second one would take them from it. Sandboxes have no network, so none is missed. */
-        "--bridge=none",
-        "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false",
-        "--userland-proxy=false",
+        "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
+        "--ip-forward=false", "--userland-proxy=false",
         /* Else the socket goes to a group "docker", whose members need not be meant. */
         "--group=0", "--shutdown-timeout=3", NULL};
     ms_buf empty = {0};
@@ -187,9 +186,18 @@ static int podman_runtime(const char **out, moonsand_error **err)
 }
 
 /* Podman asks for 1048576 unless told, which fails without CAP_SYS_RESOURCE. */
-static unsigned long long at_most(const struct rlimit *rl)
+static unsigned long long at_most(const struct rlimit *rl, unsigned long long most)
 {
-    return rl->rlim_max > 1048576 ? 1048576 : rl->rlim_max;
+    return rl->rlim_max > most ? most : rl->rlim_max;
+}
+
+/* Podman lowers its own limit of processes to this one, and cannot give a container more. */
+static unsigned long long pid_max(void)
+{
+    char *line = ms_file_line("/proc/sys/kernel/pid_max");
+    unsigned long long n = line ? strtoull(line, NULL, 10) : 0;
+    ms_free(line);
+    return n > 0 && n < 1048576 ? n : 32768;
 }
 
 static int podman_config(const ms_embedded *e, const char *runtime, moonsand_error **err)
@@ -198,7 +206,7 @@ static int podman_config(const ms_embedded *e, const char *runtime, moonsand_err
     struct rlimit nofile, nproc;
     if (getrlimit(RLIMIT_NOFILE, &nofile) || getrlimit(RLIMIT_NPROC, &nproc))
         return ms_fail_errno(err, errno, "getrlimit");
-    unsigned long long files = at_most(&nofile), procs = at_most(&nproc);
+    unsigned long long files = at_most(&nofile, 1048576), procs = at_most(&nproc, pid_max());
     /* The default locks are one piece of shared memory for all Podmans of a user; ours must not
      * touch theirs. */
     int failed = ms_buf_addf(&b,

@@ -131,12 +131,15 @@ static void on_retry(void *arg)
 }
 
 /* connect(2), EAGAIN: "For nonblocking UNIX domain sockets, the socket is nonblocking, and the
- * connection cannot be completed immediately", which happens when the backlog is full. curl takes it
- * for "in progress", finds the socket writable, and ends with a connection that is none. */
-static bool never_connected(ms_transfer *t, CURLcode result)
+ * connection cannot be completed immediately": the backlog is full. curl takes it for "in progress",
+ * and then for refused, or, seeing that the socket is writable, even for connected. */
+static bool is_busy(ms_transfer *t, CURLcode result)
 {
-    if (t->http->ep.kind == MS_TCP)
+    const ms_endpoint *ep = &t->http->ep;
+    if (ep->kind == MS_TCP)
         return false;
+    if (result == CURLE_COULDNT_CONNECT)
+        return ep->kind == MS_SSH || ms_dial_probe(ep->unix_path, &t->failure) == 0;
     if (t->is_conn && result == CURLE_OK) {
         struct sockaddr_un peer;
         socklen_t len = sizeof(peer);
@@ -145,14 +148,14 @@ static bool never_connected(ms_transfer *t, CURLcode result)
     }
     long e = 0;
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &e);
-    return result != CURLE_OK && result != CURLE_OPERATION_TIMEDOUT && e == ENOTCONN;
+    return result == CURLE_SEND_ERROR && e == ENOTCONN;
 }
 
 /* True when there is time to try again. */
 static bool retry_busy(ms_transfer *t, CURLcode result)
 {
     int64_t limit = t->timeout_ns > 0 ? t->timeout_ns : BUSY_GIVE_UP;
-    t->busy = never_connected(t, result);
+    t->busy = is_busy(t, result);
     if (!t->busy || ms_now_ns() + BUSY_RETRY - t->start_ns > limit)
         return false;
     ms_transfer_take_off(t);
@@ -295,8 +298,7 @@ static bool set_common(ms_transfer *t)
            (ep->kind != MS_TCP ||
             (MS_SET(e, TCP_KEEPALIVE, 1L) && MS_SET(e, TCP_KEEPIDLE, 30L))) &&
            (ep->kind != MS_UNIX || MS_SET(e, UNIX_SOCKET_PATH, ep->unix_path)) &&
-           (ep->kind != MS_SSH ||
-            MS_SET(e, ABSTRACT_UNIX_SOCKET, ms_dial_name(t->http->dial))) &&
+           (ep->kind != MS_SSH || MS_SET(e, UNIX_SOCKET_PATH, ms_dial_path(t->http->dial))) &&
            (ep->kind != MS_TCP || !ep->tls || set_tls(e, ep));
 }
 

@@ -59,9 +59,6 @@ moonsand_error *ms_transfer_error(ms_transfer *t)
         ms_printable(text, sizeof(text), t->text, strlen(t->text));
     if (code == MOONSAND_E_NOMEM)
         ms_fail_nomem(&err);
-    else if (t->http->ep.kind == MS_UNIX && t->result == CURLE_COULDNT_CONNECT && !t->busy &&
-             ms_dial_probe(t->http->ep.unix_path, &err) != 0)
-        return err; /* which names the path and knows why */
     else if (t->busy)
         ms_fail(&err, MOONSAND_E_CONNECT, "%s: the engine is too busy to take a connection", url);
     else if (code == MOONSAND_E_TIMEOUT)

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,4 +288,18 @@ void ms_unmount_below(const char *dir)
         }
     }
     ms_buf_free(&b);
+}
+
+static int remove_one(const char *path, const struct stat *st, int what, struct FTW *where)
+{
+    (void)st;
+    (void)what;
+    (void)where;
+    remove(path);
+    return 0;
+}
+
+void ms_remove_tree(const char *dir)
+{
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }

@@ -21,5 +21,7 @@ void ms_process_end(pid_t pid, uint64_t start, int64_t grace_ns);
 int ms_process_kill_leftovers(const char *const *words, moonsand_error **err);
 /* Unmounts what is mounted below dir, deepest first; best effort. */
 void ms_unmount_below(const char *dir);
+/* Removes dir and all below it on the same file system, following no link; best effort. */
+void ms_remove_tree(const char *dir);
 
 #endif

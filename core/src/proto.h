@@ -106,8 +106,9 @@ enum {
  * memory.max, memory.swap.max (v1: memsw), cpu.max ("quota period"), pids.max, version.
  * limits: /proc/self/limits. id: "uid gid groups...". masked: lines "path state", state one of
  * empty, missing, denied, readable; for the paths that must not be written to (/, /proc/sys, /proc/bus,
- * /proc/fs, /proc/irq, /proc/sysrq-trigger, /sys, /sys/fs/cgroup) readonly, writable, missing or
- * denied. oom_score_adj. A number that a controller does not offer has no line in cgroup. */
+ * /proc/fs, /proc/irq, /proc/sysrq-trigger, /sys, and /sys/fs/cgroup or in version 1
+ * /sys/fs/cgroup/memory) readonly or writable, as they are mounted, missing or denied.
+ * oom_score_adj. A number that a controller does not offer has no line in cgroup. */
 #define MS_PROBE_NAMES "status", "mounts", "net", "route", "ns", "cgroup", "limits", "id", "masked", "oom_score_adj"
 
 #define MS_AGENT_PATH_INSIDE "/.moonsand/agent"

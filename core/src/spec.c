@@ -53,9 +53,36 @@ void ms_profile_uids(const ms_profile *profile, const moonsand_engine_facts *fac
     }
 }
 
-bool ms_volume_needs_cover(const char *path)
+bool ms_volume_needs_cover(const ms_container *c, const char *path)
 {
+    for (size_t i = 0; i < c->limits->bind_count; i++) {
+        if (strcmp(c->limits->binds[i].target, path) == 0)
+            return false;
+    }
     return !ms_path_within(path, "/tmp") && !ms_path_within(path, "/dev/shm");
+}
+
+static int volume_check(const ms_container *c, const char *v, moonsand_error **err)
+{
+    bool bad = !ms_path_normal(v), covered = !bad && !ms_volume_needs_cover(c, v);
+    for (size_t i = 0; !bad && !covered && no_volumes[i]; i++)
+        bad = ms_path_within(v, no_volumes[i]);
+    if (bad) {
+        char shown[128];
+        ms_printable(shown, sizeof shown, v, strlen(v));
+        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                       "the image declares the volume \"%s\", which cannot be covered; build the "
+                       "image without it",
+                       shown);
+    }
+    for (size_t i = 0; !covered && i < c->limits->bind_count; i++) {
+        const char *target = c->limits->binds[i].target;
+        if (ms_path_within(target, v) || ms_path_within(v, target))
+            return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                           "the bind target %s and the image's volume %s overlap; bind elsewhere",
+                           target, v);
+    }
+    return 0;
 }
 
 static int volumes_check(const ms_container *c, moonsand_error **err)
@@ -64,20 +91,8 @@ static int volumes_check(const ms_container *c, moonsand_error **err)
         return ms_fail(err, MOONSAND_E_UNSUPPORTED, "the image declares %zu volumes; at most %d",
                        c->volume_count, MS_VOLUME_MAX);
     for (size_t i = 0; i < c->volume_count; i++) {
-        const char *v = c->volumes[i];
-        char shown[128];
-        bool bad = !ms_path_normal(v);
-        for (size_t k = 0; !bad && ms_volume_needs_cover(v) && no_volumes[k]; k++)
-            bad = ms_path_within(v, no_volumes[k]);
-        for (size_t k = 0; !bad && k < c->limits->bind_count; k++)
-            bad = ms_path_within(c->limits->binds[k].target, v);
-        if (!bad)
-            continue;
-        ms_printable(shown, sizeof shown, v, strlen(v));
-        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
-                       "the image declares the volume \"%s\", which cannot be covered; build the "
-                       "image without it",
-                       shown);
+        if (volume_check(c, c->volumes[i], err))
+            return -1;
     }
     return 0;
 }

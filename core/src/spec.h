@@ -76,8 +76,9 @@ extern const char *const ms_readonly_paths[];
 /* INVALID or UNSUPPORTED when a container like this must not be created at all. */
 int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts,
                        moonsand_error **err);
-/* An image volume that needs a cover (one at or below /tmp or /dev/shm is covered already). */
-bool ms_volume_needs_cover(const char *path);
+/* An image volume that needs a cover (one at or below /tmp or /dev/shm, or that is a bind's target, is
+ * covered already). */
+bool ms_volume_needs_cover(const ms_container *c, const char *path);
 /* Sets object[key], takes value; *bad becomes true when there is no memory, for one check at the end. */
 void ms_spec_set(bool *bad, json_t *object, const char *key, json_t *value);
 json_t *ms_spec_strings(bool *bad, const char *const *list); /* NULL-terminated */
@@ -108,7 +109,8 @@ int ms_probe_verify(const ms_probe *p, const ms_container *c, const moonsand_eng
 int ms_isolation_json(ms_buf *out, const ms_container *c, const moonsand_engine_facts *facts,
                       bool landlocked, bool self_checked, moonsand_error **err);
 
-/* A tar with the agent: directories and file owned by root, 0755/0555, fixed time. archive.c. */
+/* A tar with what goes into an image: the agent (directory and file owned by root, 0755/0555, fixed
+ * time) and an /etc/hosts with localhost. archive.c. */
 int ms_archive_agent(ms_buf *out, const void *agent, size_t len, moonsand_error **err);
 
 #endif

@@ -51,7 +51,7 @@ static json_t *mounts(bool *bad, const ms_container *c)
 {
     json_t *a = json_array();
     for (size_t i = 0; i < c->volume_count; i++) {
-        if (!ms_volume_needs_cover(c->volumes[i]))
+        if (!ms_volume_needs_cover(c, c->volumes[i]))
             continue;
         json_t *m = json_object(), *o = json_object();
         ms_spec_set(bad, m, "Type", json_string("tmpfs"));

@@ -78,7 +78,7 @@ static json_t *mounts(bool *bad, const ms_container *c)
     append(bad, a, cover(bad, "/var/tmp"));
     for (size_t i = 0; i < c->volume_count; i++) {
         const char *v = c->volumes[i];
-        if (ms_volume_needs_cover(v) && !ms_path_within(v, "/run") && !ms_path_within(v, "/var/tmp"))
+        if (ms_volume_needs_cover(c, v) && !ms_path_within(v, "/run") && !ms_path_within(v, "/var/tmp"))
             append(bad, a, cover(bad, v));
     }
     for (size_t i = 0; i < l->bind_count; i++)

@@ -1,7 +1,6 @@
 /* Each allocation of a run fails in turn, from connecting to closing: no leak, no hang, no wrong
- * verdict. The JSON library's allocations are counted with ours. */
-#include <jansson.h>
-
+ * verdict. Only the core's own are counted: the JSON library (jansson 2.14) itself writes through a
+ * wild pointer when it finds no memory for an object's key. */
 #include "live.h"
 #include "mem.h"
 #include "tap.h"
@@ -18,6 +17,8 @@ static long one_life(const char *url, const char *image, long n, bool *right)
                        memcmp(v.result->out.data, "4\n", 2) == 0);
     if (n < 0)
         *right = *right && good;
+    if (!*right)
+        printf("# allocation %ld: %s\n", n, good ? moonsand_status_name(v.result->status) : "failed");
     live_close(&v);
     ms_fault_set(-1);
     return count;
@@ -30,18 +31,14 @@ int main(void)
         skip("no engine was given (MOONSAND_TEST_DOCKER)");
         return done_testing();
     }
-    json_set_alloc_funcs(ms_malloc, ms_free);
     bool right;
     one_life(url, image, -1, &right); /* what libraries keep for ever is made now */
     long base = ms_fault_live();
     long count = one_life(url, image, -1, &right);
     ok(right && count > 100, "a run with %ld allocations works", count);
     is_int(ms_fault_live(), base, "and frees them all");
-    /* A life takes about 150 ms; up to 400 of them, spread evenly, keep the test short. */
-    const char *all = getenv("MOONSAND_TEST_EVERY");
-    long stride = all || count < 400 ? 1 : count / 400 + 1;
     long wrong = 0, leaked = 0, slow = 0, tried = 0;
-    for (long n = 0; n < count; n += stride) {
+    for (long n = 0; n < count; n++) {
         int64_t began = ms_now_ns();
         one_life(url, image, n, &right);
         tried++;

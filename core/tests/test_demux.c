@@ -1,5 +1,8 @@
 /* Frames at every split, bad heads, random bytes against a plain model. */
 #include "demux.h"
+#include <stdbool.h>
+#include <stdlib.h>
+
 #include "tap.h"
 
 static char got[4][1 << 16];

@@ -2,6 +2,8 @@
 #include <errno.h>
 
 #include "error.h"
+#include <stdlib.h>
+
 #include "tap.h"
 
 static void codes(void)

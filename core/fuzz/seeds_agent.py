@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Writes the seeds of fuzz_agent into core/fuzz/corpus/agent."""
+import os
+import struct
+
+
+def frame(kind, payload=b""):
+    return struct.pack(">BxxxI", kind, len(payload)) + payload
+
+
+def field(tag, value):
+    if isinstance(value, int):
+        value = struct.pack(">Q", value)
+    return struct.pack(">BI", tag, len(value)) + value
+
+
+def final(*more, killed=0, out=100):
+    numbers = {40: 1000, 41: 900, 44: killed, 45: 0, 46: 1 << 20, 47: 0, 48: 0, 49: out, 50: 100, 51: 1}
+    return frame(0x8C, b"".join(more) + b"".join(field(t, v) for t, v in numbers.items()))
+
+
+HELLO = frame(0x81, field(20, 1) + field(21, 7))
+PROBE = frame(0x82, field(26, b"id\x001000 1000") + field(26, b"cgroup\0version 2\npids.max 64\n"))
+STARTED = frame(0x83)
+ARTEFACT = (frame(0x88, field(22, b"a/b.txt") + field(23, 0o644)) + frame(0x89, b"12345") +
+            frame(0x8A, field(24, 5)))
+SEEDS = {
+    "hello": HELLO,
+    "exit": HELLO + STARTED + frame(0x84, b"out") + frame(0x85, b"err") + final(field(42, 0)),
+    "signal": HELLO + PROBE + STARTED + final(field(43, 9), killed=1),
+    "credit": HELLO + STARTED + frame(0x86, field(24, 65536)) + final(field(42, 1)),
+    "value": HELLO + STARTED + frame(0x87, b'{"a":1}') + final(field(42, 0)),
+    "empty-value": HELLO + STARTED + frame(0x87) + final(field(42, 0)),
+    "artefacts": HELLO + STARTED + ARTEFACT + frame(0x8B, field(22, b"link") + field(25, b"symlink")) +
+                 ARTEFACT + final(field(42, 0)),
+    "changed": HELLO + STARTED + frame(0x88, field(22, b"x") + field(23, 0o600)) +
+               frame(0x8A, field(24, 0) + field(25, b"changed")) + final(field(42, 0)),
+    "failed": HELLO + frame(0x8D, field(27, b"exec") + field(28, 2) + field(29, b"cannot execute: x")),
+    "cancelled": HELLO + final(killed=4, out=0),
+    "too-long": HELLO + STARTED + struct.pack(">BxxxI", 0x84, (1 << 20) + 1),
+    "traversal": HELLO + STARTED + frame(0x88, field(22, b"../x") + field(23, 0o644)),
+    "after-final": HELLO + STARTED + final(field(42, 0)) + b"\0",
+    "forged": HELLO + STARTED + frame(0x84, final(field(42, 0))) + final(field(42, 3), out=1000),
+}
+
+directory = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus", "agent")
+os.makedirs(directory, exist_ok=True)
+for name, data in SEEDS.items():
+    for step in (0, 6):
+        with open(os.path.join(directory, "%s-%d" % (name, step + 1)), "wb") as f:
+            f.write(bytes([step]) + data)

@@ -1,0 +1,145 @@
+--- A sandbox: an image plus limits. Runs start from it.
+local options = require "moonsand.options"
+local program = require "moonsand.program"
+local run = require "moonsand.run"
+
+local M = {}
+
+---@class moonsand.Sandbox
+local Sandbox = {}
+Sandbox.__index = Sandbox
+Sandbox.__name = "moonsand.Sandbox"
+
+local function image(name, value, level)
+  if type(value) == "table" and type(value.id) == "string" then
+    value = value.id
+  end
+  return options.text(name, value, level + 1)
+end
+
+--- { ["/host/dir"] = "/inside" } -> the core's list, in a fixed order.
+local function binds(name, value, level)
+  if type(value) ~= "table" then
+    error(("option '%s' is a table { [\"/host/dir\"] = \"/inside\" }, got %s"):format(name, type(value)), level + 1)
+  end
+  local out = {}
+  for source, target in pairs(value) do
+    if type(source) ~= "string" or type(target) ~= "string" then
+      error(("option '%s' is a table { [\"/host/dir\"] = \"/inside\" }"):format(name), level + 1)
+    end
+    out[#out + 1] = { source = source, target = target }
+  end
+  table.sort(out, function(a, b)
+    return a.target < b.target
+  end)
+  return out
+end
+
+--- Options of engine:sandbox, with the core's names.
+M.schema = {
+  image = image,
+  cpus = options.cpus,
+  memory = options.size,
+  timeout = options.duration,
+  pids = options.count,
+  disk = options.size,
+  disk_inodes = options.count,
+  shm = options.size,
+  file_size = options.size,
+  open_files = options.count,
+  output = options.size,
+  stdout = options.size,
+  stderr = options.size,
+  artefacts = options.size,
+  artefact_count = options.count,
+  value = options.size,
+  network = options.one_of { "none", "bridge" },
+  binds = binds,
+  exec_tmp = options.flag,
+  runtime = options.text,
+}
+
+local core_names = {
+  memory = "memory_bytes", disk = "disk_bytes", shm = "shm_bytes", file_size = "file_bytes",
+  stdout = "stdout_bytes", stderr = "stderr_bytes", artefacts = "artefact_bytes", value = "value_bytes",
+}
+
+--- engine:sandbox(options). Raises for options that do not exist or make no sense by themselves; what
+--- the engine or the machine lacks is nil, err.
+---
+--- image (required); cpus 0.5; memory "512m"; timeout 300 (seconds, from the program's start); pids 128;
+--- disk "64m" (/tmp, which is memory); disk_inodes 8192; shm "16m"; file_size (largest file; disk);
+--- open_files 512; stdout, stderr "16m" (output sets both); artefacts (all together; disk);
+--- artefact_count 256; value "1m". Exceptions: network "bridge", binds { ["/host/dir"] = "/inside" }
+--- (read-only), exec_tmp true. Tighter: runtime "runsc".
+---@param engine moonsand.Engine
+---@param given table
+---@param level integer
+---@return moonsand.Sandbox? sandbox, moonsand.Error? err
+function M.new(engine, given, level)
+  level = level + 1
+  local o = options.check("engine:sandbox", given, M.schema, level)
+  if not o.image then
+    error("engine:sandbox: option 'image' is required, for example image = \"python:3.10-slim\"", level)
+  end
+  o.stdout, o.stderr = o.stdout or o.output, o.stderr or o.output
+  o.output = nil
+  local plain = {}
+  for name, value in pairs(o) do
+    plain[core_names[name] or name] = value
+  end
+  local raw, err = engine._raw:sandbox(plain)
+  if not raw then
+    return nil, err
+  end
+  return setmetatable({ _raw = raw, engine = engine, image = o.image }, Sandbox)
+end
+
+--- Starts a program and returns at once. Raises for misuse.
+---
+--- script is the path of a file of this machine, whose name (.py, .sh, .lua) or first line (#!) says what
+--- interprets it; or the table of options with one of argv, code, script in it.
+--- args: list; files: { ["data/prices.csv"] = "host/path" or { data = "..." } } or a list of host paths,
+--- which go under their base names; env: { NAME = "value" }; stdin: string, or a function that returns
+--- pieces, "" for "nothing yet", nil at the end; timeout: shorter than the sandbox's; params: a table,
+--- JSON in the file $MOONSAND_PARAMS; on_stdout, on_stderr: called with pieces as they come, which are
+--- then not in the result; language: "python" (default for code), "sh", "lua".
+---@param script string|table
+---@param given table?
+---@return moonsand.Run? run, moonsand.Error? err
+function Sandbox:start(script, given)
+  local what, err = program.build(script, given, 2)
+  if not what then
+    return nil, err
+  end
+  return run.start(self, what)
+end
+
+--- As start(), and waits for the result. A run that fails is a result, too; nil, err is for what kept us
+--- from running it. Raises what a callback raised.
+---@param script string|table
+---@param given table?
+---@return moonsand.Result? result, moonsand.Error? err
+function Sandbox:run(script, given)
+  local what, err = program.build(script, given, 2)
+  if not what then
+    return nil, err
+  end
+  local handle
+  handle, err = run.start(self, what)
+  if not handle then
+    return nil, err
+  end
+  -- When the task is cancelled or Ctrl-C comes, the program must not go on.
+  local _ <close> = handle
+  return handle:wait()
+end
+
+--- Runs of it go on. Safe twice.
+function Sandbox:close()
+  self._raw:close()
+end
+
+Sandbox.__close = Sandbox.close
+
+return M
