@@ -12,8 +12,8 @@
 
 #include "inside.h"
 
-#define REJECTED_MAX 256      /* frames; then one with reason "count" ends it */
-#define VISITED_MORE 65536    /* entries looked at beyond those that may be taken */
+#define REJECTED_MAX 256   /* frames; then one with reason "count" ends it */
+#define VISITED_MORE 65536 /* entries looked at beyond those that may be taken */
 #define OPEN_HOSTILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
 struct entry { /* struct linux_dirent64 */

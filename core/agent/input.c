@@ -63,7 +63,7 @@ static void payload(struct agent *a, const unsigned char *p, size_t n)
         feed_add(a, p, n);
     else if (in->type == MS_F_FILE_DATA)
         file_data(a, p, n);
-    else {
+    else if (in->whole != NULL) {
         memcpy(in->whole + in->have, p, n);
         in->have += n;
     }

@@ -78,16 +78,16 @@ struct agent {
     struct feed feed;
     int cwd_fd, output_fd, ruleset_fd; /* -1 none */
     int signal_fd, timer_fd, exec_fd;
-    int pipe_fd[2];        /* the program's stdout and stderr; -1 at their end */
+    int pipe_fd[2]; /* the program's stdout and stderr; -1 at their end */
     uint64_t seen[2], sent[2];
-    int turn;              /* whose output goes first, so that neither starves */
+    int turn; /* whose output goes first, so that neither starves */
     int landlock_abi;
     pid_t main_pid;
-    int status;            /* of the program, as from wait() */
-    bool go, kill_asked;   /* what the host wants and the main loop has not done */
+    int status;          /* of the program, as from wait() */
+    bool go, kill_asked; /* what the host wants and the main loop has not done */
     bool say_started, started;
     bool ended, killing, alone;
-    int killed;            /* MS_KILLED_* */
+    int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
     struct counters before;
 };

@@ -11,7 +11,7 @@
 
 #include "inside.h"
 
-#define ITEM_MAX 65536
+#define ITEM_MAX ((size_t)65536)
 #define PROBE_MAX (12 * (ITEM_MAX + 64)) /* all items; below MS_PROTO_MAX */
 
 struct sheet {
@@ -50,7 +50,8 @@ static size_t line(char *out, size_t used, const char *key, const char *value)
 
 static void item_namespaces(struct sheet *s)
 {
-    static const char *const names[] = {"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"};
+    static const char *const names[] = {"cgroup", "ipc",  "mnt",  "net",
+                                        "pid",    "time", "user", "uts"};
     char *out = item_begin(s, "ns");
     size_t used = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -116,22 +117,59 @@ static const char *writable_state(const char *path)
 static void item_masked(struct sheet *s)
 {
     /* A superset of what any profile masks: which of them have to be, the host knows. */
-    static const char *const hidden[] = {
-        "/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/cmdline", "/proc/config.gz",
-        "/proc/consoles", "/proc/diskstats", "/proc/interrupts", "/proc/iomem", "/proc/ioports",
-        "/proc/kallsyms", "/proc/kcore", "/proc/key-users", "/proc/keys", "/proc/kmsg",
-        "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats",
-        "/proc/locks", "/proc/modules", "/proc/pagetypeinfo", "/proc/partitions",
-        "/proc/pressure", "/proc/sched_debug", "/proc/schedstat", "/proc/scsi",
-        "/proc/slabinfo", "/proc/softirqs", "/proc/swaps", "/proc/timer_list",
-        "/proc/timer_stats", "/proc/vmallocinfo", "/proc/zoneinfo", "/sys/block", "/sys/bus",
-        "/sys/class", "/sys/dev", "/sys/devices/virtual/dmi", "/sys/devices/virtual/powercap",
-        "/sys/firmware", "/sys/hypervisor", "/sys/kernel/debug", "/sys/kernel/slab",
-        "/sys/kernel/tracing", "/sys/module", "/sys/power"};
+    static const char *const hidden[] = {"/proc/acpi",
+                                         "/proc/asound",
+                                         "/proc/buddyinfo",
+                                         "/proc/cmdline",
+                                         "/proc/config.gz",
+                                         "/proc/consoles",
+                                         "/proc/diskstats",
+                                         "/proc/interrupts",
+                                         "/proc/iomem",
+                                         "/proc/ioports",
+                                         "/proc/kallsyms",
+                                         "/proc/kcore",
+                                         "/proc/key-users",
+                                         "/proc/keys",
+                                         "/proc/kmsg",
+                                         "/proc/kpagecgroup",
+                                         "/proc/kpagecount",
+                                         "/proc/kpageflags",
+                                         "/proc/latency_stats",
+                                         "/proc/locks",
+                                         "/proc/modules",
+                                         "/proc/pagetypeinfo",
+                                         "/proc/partitions",
+                                         "/proc/pressure",
+                                         "/proc/sched_debug",
+                                         "/proc/schedstat",
+                                         "/proc/scsi",
+                                         "/proc/slabinfo",
+                                         "/proc/softirqs",
+                                         "/proc/swaps",
+                                         "/proc/timer_list",
+                                         "/proc/timer_stats",
+                                         "/proc/vmallocinfo",
+                                         "/proc/zoneinfo",
+                                         "/sys/block",
+                                         "/sys/bus",
+                                         "/sys/class",
+                                         "/sys/dev",
+                                         "/sys/devices/virtual/dmi",
+                                         "/sys/devices/virtual/powercap",
+                                         "/sys/firmware",
+                                         "/sys/hypervisor",
+                                         "/sys/kernel/debug",
+                                         "/sys/kernel/slab",
+                                         "/sys/kernel/tracing",
+                                         "/sys/module",
+                                         "/sys/power"};
     /* Version 1 has a writable tmpfs, owned by root, on top of its read-only controllers. */
     const char *const fixed[] = {
-        "/", "/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger", "/sys",
-        cgroup_version() == 2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"};
+        "/",         "/proc/sys",
+        "/proc/bus", "/proc/fs",
+        "/proc/irq", "/proc/sysrq-trigger",
+        "/sys",      cgroup_version() == 2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"};
     char *out = item_begin(s, "masked");
     size_t used = 0;
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)

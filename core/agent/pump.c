@@ -25,8 +25,9 @@ static ssize_t take(struct agent *a, int stream, size_t most)
     int fd = a->pipe_fd[stream], waiting = 0;
     if (a->out.can_splice && most >= SPLICE_WORTH && ioctl(fd, FIONREAD, &waiting) == 0 &&
         waiting >= SPLICE_WORTH) {
-        ssize_t n = splice(fd, NULL, a->out.hold[1], NULL, most < MS_PROTO_MAX ? most : MS_PROTO_MAX,
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        ssize_t n =
+            splice(fd, NULL, a->out.hold[1], NULL, most < MS_PROTO_MAX ? most : MS_PROTO_MAX,
+                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (n > 0) {
             frame_of(a, stream, (size_t)n);
             a->out.splice_left = (size_t)n;

@@ -198,8 +198,10 @@ void file_take(struct agent *a, unsigned char *p, size_t n)
     unsigned int seen = 0;
     fields_start(&fields, p, n);
     while (fields_next(a, &fields, &f)) {
-        unsigned int bit = f.tag == MS_T_PATH ? 1 : f.tag == MS_T_MODE ? 2 :
-                           f.tag == MS_T_SIZE ? 4 : 0;
+        unsigned int bit = f.tag == MS_T_PATH   ? 1
+                           : f.tag == MS_T_MODE ? 2
+                           : f.tag == MS_T_SIZE ? 4
+                                                : 0;
         if (bit == 0 || (seen & bit) != 0)
             bad_host(a, "a field that is unknown or stands there twice");
         seen |= bit;
@@ -222,8 +224,8 @@ void file_take(struct agent *a, unsigned char *p, size_t n)
     const char *last = NULL;
     int parent = open_parents(a->cwd_fd, copy, true, &last);
     if (parent >= 0)
-        a->file.fd = openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                            0600);
+        a->file.fd =
+            openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (a->file.fd < 0)
         fail(a, "file", errno, "cannot make a file", path);
     if (parent != a->cwd_fd)

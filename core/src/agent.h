@@ -7,8 +7,8 @@
 #include "moonsand.h"
 #include "proto.h"
 
-/* ---- out: each adds whole frames to b (long STDIN and FILE_DATA as several); 0, -1 when there is no
- * memory, or -2 when it is longer than a frame may be (MS_PROTO_MAX); b is then as it was ---- */
+/* ---- out: each adds whole frames to b (long STDIN and FILE_DATA as several); 0, -1 when there is
+ * no memory, or -2 when it is longer than a frame may be (MS_PROTO_MAX); b is then as it was ---- */
 
 typedef struct ms_agent_request {
     const char *const *argv;

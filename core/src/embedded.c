@@ -237,6 +237,13 @@ static int take_run(ms_embedded *e, const char *run, moonsand_error **err)
     return 0;
 }
 
+static void boot_id(char *out, size_t size)
+{
+    if (ms_file_peek(out, size, "/proc/sys/kernel/random/boot_id") < 0)
+        out[0] = 0;
+    out[strcspn(out, "\n")] = 0;
+}
+
 /* pid is 0 when nothing runs. A state file that makes no sense counts as none: a start then cleans
  * up what it finds. */
 static int load_state(running *r, ms_embedded *e, moonsand_error **err)
@@ -250,35 +257,38 @@ static int load_state(running *r, ms_embedded *e, moonsand_error **err)
         ms_buf_free(&b);
         return nomem ? ms_fail_nomem(err) : 0;
     }
-    json_t *root = json_loadb(b.data ? b.data : "", b.len, 0, NULL);
+    json_error_t bad;
+    json_t *root = json_loadb(b.data ? b.data : "", b.len, 0, &bad);
     ms_buf_free(&b);
-    char *boot = ms_file_line("/proc/sys/kernel/random/boot_id");
+    if (!root && json_error_code(&bad) == json_error_out_of_memory)
+        return ms_fail_nomem(err);
+    char boot[64];
+    boot_id(boot, sizeof boot);
     int64_t pid = ms_json_int(root, "pid", 0), start = ms_json_int(root, "start", 0);
     int rc = root ? take_run(e, ms_json_str(root, "run", ""), err) : 0;
-    bool same_boot = boot && strcmp(ms_json_str(root, "boot_id", ""), boot) == 0;
+    bool same_boot = strcmp(ms_json_str(root, "boot_id", ""), boot) == 0;
     if (rc == 0 && same_boot && pid > 1 && pid <= INT_MAX && start > 0 &&
         ms_process_start((pid_t)pid) == (uint64_t)start) {
         r->pid = (pid_t)pid;
         r->start = (uint64_t)start;
         snprintf(r->kind, sizeof r->kind, "%s", ms_json_str(root, "kind", ""));
     }
-    ms_free(boot);
     json_decref(root);
     return rc;
 }
 
 static int save_state(const ms_embedded *e, const running *r, moonsand_error **err)
 {
-    char *boot = ms_file_line("/proc/sys/kernel/random/boot_id");
+    char boot[64];
+    boot_id(boot, sizeof boot);
     ms_buf b = {0};
     json_t *root = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s}", "pid", (json_int_t)r->pid, "start",
-                             (json_int_t)r->start, "boot_id", boot ? boot : "", "kind", r->kind,
-                             "run", e->run, "socket", e->socket);
+                             (json_int_t)r->start, "boot_id", boot, "kind", r->kind, "run", e->run,
+                             "socket", e->socket);
     int rc = root ? ms_json_write(&b, root, false, err)
                   : ms_fail(err, MOONSAND_E_INVALID, "%s is not UTF-8", e->run);
     if (rc == 0)
         rc = ms_file_write(e->state, b.data, b.len, err);
-    ms_free(boot);
     ms_buf_free(&b);
     json_decref(root);
     return rc;
@@ -399,9 +409,13 @@ int moonsand_embedded_start(char **socket, const char *dir, const char *kind, mo
     if (ms_embedded_paths(&e, dir, NULL, err))
         return ms_error_op(err, "engine start");
     /* The second look is for a directory that was not there before, below a link that was. */
-    char *made = make_dir(e.dir, err) ? NULL : ms_strdup(e.dir);
+    int rc = make_dir(e.dir, err);
+    char *made = rc ? NULL : ms_strdup(e.dir);
+    if (rc == 0 && !made)
+        rc = ms_fail_nomem(err);
     ms_embedded_free(&e);
-    int rc = made ? ms_embedded_paths(&e, made, NULL, err) : -1;
+    if (rc == 0)
+        rc = ms_embedded_paths(&e, made, NULL, err);
     ms_free(made);
     if (rc)
         return ms_error_op(err, "engine start");

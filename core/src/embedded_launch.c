@@ -240,6 +240,9 @@ static int podman_words(words *argv, words *env, const ms_embedded *e, moonsand_
     add(argv, ms_asprintf("--runroot=%s/podman/run", e->run));
     add(argv, ms_asprintf("--tmpdir=%s/podman/tmp", e->run));
     add(argv, ms_asprintf("--runtime=%s", runtime));
+    /* runc's own list of containers is the machine's; one of ours goes when the run directory does.
+     */
+    add(argv, ms_asprintf("--runtime-flag=root=%s/podman/oci", e->run));
     add_all(argv, (const char *const[]){"--cgroup-manager=cgroupfs", "system", "service",
                                         "--time=0", NULL});
     add(argv, ms_asprintf("unix://%s", e->socket));

@@ -47,6 +47,22 @@ int ms_file_read(ms_buf *out, const char *path, size_t max, moonsand_error **err
     return rc;
 }
 
+ssize_t ms_file_peek(char *out, size_t size, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    size_t len = 0;
+    ssize_t n;
+    do {
+        n = read(fd, out + len, size - 1 - len);
+        len += n > 0 ? (size_t)n : 0;
+    } while ((n > 0 && len < size - 1) || (n < 0 && errno == EINTR));
+    close(fd);
+    out[len] = 0;
+    return n < 0 ? -1 : (ssize_t)len;
+}
+
 char *ms_file_line(const char *path)
 {
     ms_buf b = {0};

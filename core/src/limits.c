@@ -91,7 +91,7 @@ static int resolve_machine(ms_limits *l, const moonsand_sandbox_options *o,
 
 static int resolve_numbers(ms_limits *l, const moonsand_sandbox_options *o, moonsand_error **err)
 {
-    uint64_t memory = l->memory_bytes, pids, inodes, files, artefacts;
+    uint64_t memory = l->memory_bytes, pids = 0, inodes = 0, files = 0, artefacts = 0;
     const number first[] = {
         {"pids", o->pids, 128, 4, 32768},
         {"disk_bytes", o->disk_bytes, smaller(64 * MIB, memory / 4), 64 * KIB, memory / 2},

@@ -41,31 +41,37 @@ static void pause_a_little(void)
     nanosleep(&t, NULL);
 }
 
-static int read_proc(ms_buf *out, pid_t pid, const char *name)
+/* What cannot be read is empty: most often the process has just gone. */
+static int read_proc(ms_buf *out, pid_t pid, const char *name, moonsand_error **err)
 {
     char path[64];
+    moonsand_error *why = NULL;
     snprintf(path, sizeof path, "/proc/%ld/%s", (long)pid, name);
-    return ms_file_read(out, path, 1 << 20, NULL);
+    int rc = ms_file_read(out, path, 1 << 20, &why);
+    bool nomem = moonsand_error_code(why) == MOONSAND_E_NOMEM;
+    moonsand_error_free(why);
+    if (rc)
+        ms_buf_free(out);
+    return nomem ? ms_fail_nomem(err) : 0;
 }
 
 /* Fields of stat after the name, which may hold anything, also ")" and spaces. */
 static bool read_stat(pid_t pid, process *out)
 {
-    ms_buf b = {0};
-    memset(out, 0, sizeof *out);
-    char state = 'X';
+    char path[64], text[2048], state = 'X';
     long parent = 0;
     unsigned long long start = 0;
     const char *p = NULL;
-    if (read_proc(&b, pid, "stat") == 0 && b.data)
-        p = strrchr(b.data, ')');
-    if (p &&
-        sscanf(p + 1,
-               " %c %ld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-               &state, &parent, &start) != 3)
-        p = NULL;
-    ms_buf_free(&b);
-    if (!p || state == 'Z' || state == 'X')
+    memset(out, 0, sizeof *out);
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    if (ms_file_peek(text, sizeof text, path) > 0)
+        p = strrchr(text, ')');
+    if (!p || sscanf(p + 1,
+                     " %c %ld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                     "%llu",
+                     &state, &parent, &start) != 3)
+        return false;
+    if (state == 'Z' || state == 'X')
         return false;
     *out = (process){.pid = pid, .parent = (pid_t)parent, .start = start};
     return true;
@@ -177,22 +183,22 @@ static bool has_word(const char *arg, const char *word)
     return false;
 }
 
-static bool is_leftover(pid_t pid, const char *const *words)
+static int check_leftover(process *p, const char *const *words, moonsand_error **err)
 {
     char path[64];
     struct stat st;
-    snprintf(path, sizeof path, "/proc/%ld", (long)pid);
-    if (pid == getpid() || stat(path, &st) || (geteuid() != 0 && st.st_uid != geteuid()))
-        return false;
+    snprintf(path, sizeof path, "/proc/%ld", (long)p->pid);
+    if (p->pid == getpid() || stat(path, &st) || (geteuid() != 0 && st.st_uid != geteuid()))
+        return 0;
     ms_buf b = {0};
-    bool hit = false;
-    if (read_proc(&b, pid, "cmdline") == 0 && b.len > 0 && engine_program(b.data)) {
-        for (size_t i = 0; i < b.len && !hit; i += strlen(b.data + i) + 1)
-            for (const char *const *w = words; *w && !hit; w++)
-                hit = has_word(b.data + i, *w);
-    }
+    if (read_proc(&b, p->pid, "cmdline", err))
+        return -1;
+    if (b.len > 0 && engine_program(b.data))
+        for (size_t i = 0; i < b.len && !p->doomed; i += strlen(b.data + i) + 1)
+            for (const char *const *w = words; *w && !p->doomed; w++)
+                p->doomed = has_word(b.data + i, *w);
     ms_buf_free(&b);
-    return hit;
+    return 0;
 }
 
 /* What a shim or conmon has started is named by nothing but its parent. */
@@ -207,29 +213,85 @@ static void doom_children(table *t)
     }
 }
 
+/* "libpod-<64 hex>", "<64 hex>", "docker-<64 hex>.scope". */
+static bool container_cgroup(const char *path)
+{
+    const char *base = strrchr(path, '/');
+    base = base ? base + 1 : path;
+    for (; *base; base++)
+        if (strspn(base, "0123456789abcdef") >= 64)
+            return true;
+    return false;
+}
+
+/* Notes where a container's process is, since its runtime will not be there to remove the groups.
+ */
+static int note_cgroups(ms_buf *out, pid_t pid)
+{
+    ms_buf b = {0};
+    char *save = NULL;
+    int rc = 0;
+    if (read_proc(&b, pid, "cgroup", NULL) == 0 && b.data)
+        for (char *line = strtok_r(b.data, "\n", &save); line && rc == 0;
+             line = strtok_r(NULL, "\n", &save)) {
+            char *at = strchr(line, ':'), *path = at ? strchr(at + 1, ':') : NULL;
+            if (!path || !container_cgroup(path) || strstr(path, "/../"))
+                continue;
+            *path++ = 0;
+            at++;
+            at += strncmp(at, "name=", 5) == 0 ? 5 : 0;
+            rc = ms_buf_addf(out, "/sys/fs/cgroup/%s%s\n", at, path);
+            if (rc == 0 && *at == 0)
+                rc = ms_buf_addf(out, "/sys/fs/cgroup/unified%s\n", path);
+        }
+    ms_buf_free(&b);
+    return rc;
+}
+
+/* rmdir refuses a group that anybody is still in. */
+static void remove_cgroups(ms_buf *list)
+{
+    char *save = NULL;
+    for (char *dir = list->data ? strtok_r(list->data, "\n", &save) : NULL; dir;
+         dir = strtok_r(NULL, "\n", &save))
+        rmdir(dir);
+    ms_buf_free(list);
+}
+
+/* How many there were. */
+static int kill_doomed(const table *t)
+{
+    int count = 0;
+    ms_buf cgroups = {0};
+    for (size_t i = 0; i < t->n; i++) {
+        const process *p = &t->at[i];
+        if (!p->doomed || p->pid == getpid())
+            continue;
+        note_cgroups(&cgroups, p->pid);
+        send_signal(p->pid, p->start, SIGKILL);
+        count++;
+    }
+    int64_t until = ms_now_ns() + GONE_NS;
+    for (size_t i = 0; i < t->n; i++)
+        if (t->at[i].doomed && t->at[i].pid != getpid())
+            wait_gone(t->at[i].pid, t->at[i].start, until - ms_now_ns());
+    remove_cgroups(&cgroups);
+    return count;
+}
+
 /* How many there were, or -1. */
 static int kill_round(const char *const *words, moonsand_error **err)
 {
     table t = {0};
-    int count = -1;
-    if (list_processes(&t, err) == 0) {
-        count = 0;
-        for (size_t i = 0; i < t.n; i++)
-            t.at[i].doomed = is_leftover(t.at[i].pid, words);
+    int rc = list_processes(&t, err);
+    for (size_t i = 0; i < t.n && rc == 0; i++)
+        rc = check_leftover(&t.at[i], words, err);
+    if (rc == 0) {
         doom_children(&t);
-        for (size_t i = 0; i < t.n; i++) {
-            if (!t.at[i].doomed || t.at[i].pid == getpid())
-                continue;
-            send_signal(t.at[i].pid, t.at[i].start, SIGKILL);
-            count++;
-        }
-        int64_t until = ms_now_ns() + GONE_NS;
-        for (size_t i = 0; i < t.n; i++)
-            if (t.at[i].doomed && t.at[i].pid != getpid() && ms_now_ns() < until)
-                wait_gone(t.at[i].pid, t.at[i].start, until - ms_now_ns());
+        rc = kill_doomed(&t);
     }
     ms_free(t.at);
-    return count;
+    return rc;
 }
 
 int ms_process_kill_leftovers(const char *const *words, moonsand_error **err)

@@ -105,8 +105,8 @@ enum {
  * route: /proc/net/route. ns: lines "name inode" of /proc/self/ns. cgroup: lines "key value" with
  * memory.max, memory.swap.max (v1: memsw), cpu.max ("quota period"), pids.max, version.
  * limits: /proc/self/limits. id: "uid gid groups...". masked: lines "path state", state one of
- * empty, missing, denied, readable; for the paths that must not be written to (/, /proc/sys, /proc/bus,
- * /proc/fs, /proc/irq, /proc/sysrq-trigger, /sys, and /sys/fs/cgroup or in version 1
+ * empty, missing, denied, readable; for the paths that must not be written to (/, /proc/sys,
+ * /proc/bus, /proc/fs, /proc/irq, /proc/sysrq-trigger, /sys, and /sys/fs/cgroup or in version 1
  * /sys/fs/cgroup/memory) readonly or writable, as they are mounted, missing or denied.
  * oom_score_adj. A number that a controller does not offer has no line in cgroup. */
 #define MS_PROBE_NAMES "status", "mounts", "net", "route", "ns", "cgroup", "limits", "id", "masked", "oom_score_adj"
@@ -142,8 +142,8 @@ static inline uint64_t ms_get_u64(const unsigned char *p)
     return (uint64_t)ms_get_u32(p) << 32 | ms_get_u32(p + 4);
 }
 
-/* Length of the printable UTF-8 character at p, 0 when there is none: no control characters (C0, DEL,
- * C1), no surrogates, no overlong forms, nothing above U+10FFFF. */
+/* Length of the printable UTF-8 character at p, 0 when there is none: no control characters (C0,
+ * DEL, C1), no surrogates, no overlong forms, nothing above U+10FFFF. */
 static inline size_t ms_utf8_step(const unsigned char *p, size_t n)
 {
     if (n == 0)

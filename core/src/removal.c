@@ -12,13 +12,38 @@ enum { TRIES = 4 };
 struct ms_removal {
     moonsand_engine *engine;
     ms_removal *prev, *next;
-    char *name;
+    char *path; /* of the call */
     ms_stream *stream;
     int uid_fd;
     int tries;
+    bool unsure;
     ms_http_call *call;
     ms_timer timer;
 };
+
+int ms_removal_new(ms_removal **out, const char *name, moonsand_error **err)
+{
+    ms_removal *r = *out = ms_calloc(1, sizeof *r);
+    if (r)
+        r->path = ms_asprintf("/containers/%s?force=1&v=1", name);
+    if (r && r->path)
+        return 0;
+    ms_removal_free(r);
+    *out = NULL;
+    return ms_fail_nomem(err);
+}
+
+void ms_removal_unsure(ms_removal *r)
+{
+    r->unsure = true;
+}
+
+void ms_removal_free(ms_removal *r)
+{
+    if (r)
+        ms_free(r->path);
+    ms_free(r);
+}
 
 static void release(ms_removal *r)
 {
@@ -35,11 +60,18 @@ static void release(ms_removal *r)
     if (r->next)
         r->next->prev = r->prev;
     e->removal_count--;
-    ms_free(r->name);
-    ms_free(r);
+    ms_removal_free(r);
 }
 
 static void remove_now(void *arg);
+
+static void again_or_release(ms_removal *r)
+{
+    if (++r->tries >= TRIES)
+        release(r);
+    else
+        ms_timer_start(&r->timer, r->engine->loop, RETRY_AFTER, remove_now, r);
+}
 
 static void on_removed(void *arg, ms_http_call *call, int status, const char *body, size_t len,
                        moonsand_error *err)
@@ -50,12 +82,12 @@ static void on_removed(void *arg, ms_http_call *call, int status, const char *bo
     (void)len;
     r->call = NULL;
     /* 404: gone already. 409: a removal is in progress, look again whether it is gone. */
-    bool gone = !err && (status == 200 || status == 204 || status == 404);
+    bool gone = !err && (status == 200 || status == 204 || (status == 404 && !r->unsure));
     moonsand_error_free(err);
-    if (gone || ++r->tries >= TRIES)
+    if (gone)
         release(r);
     else
-        ms_timer_start(&r->timer, r->engine->loop, RETRY_AFTER, remove_now, r);
+        again_or_release(r);
 }
 
 static void remove_now(void *arg)
@@ -64,11 +96,9 @@ static void remove_now(void *arg)
     ms_timer_stop(&r->timer);
     ms_stream_free(r->stream);
     r->stream = NULL;
-    char *path = ms_asprintf("/containers/%s?force=1&v=1", r->name);
-    if (!path || ms_engine_call(&r->call, r->engine, "DELETE", path, NULL, REMOVE_TIMEOUT,
-                                on_removed, r, NULL))
-        release(r);
-    ms_free(path);
+    if (ms_engine_call(&r->call, r->engine, "DELETE", r->path, NULL, REMOVE_TIMEOUT, on_removed, r,
+                       NULL))
+        again_or_release(r);
 }
 
 /* ---- waiting for the container to end by itself: end of its stream ---- */
@@ -87,18 +117,9 @@ static void on_end(void *arg, moonsand_error *err)
     remove_now(arg);
 }
 
-void ms_removal_start(moonsand_engine *e, char *name, ms_stream *stream, int uid_fd, bool force)
+void ms_removal_start(ms_removal *r, moonsand_engine *e, ms_stream *stream, int uid_fd, bool force)
 {
-    ms_removal *r = name ? ms_calloc(1, sizeof *r) : NULL;
-    if (!r) {
-        ms_stream_free(stream);
-        if (uid_fd >= 0)
-            close(uid_fd);
-        ms_free(name);
-        return;
-    }
     r->engine = e;
-    r->name = name;
     r->stream = stream;
     r->uid_fd = uid_fd;
     r->next = e->removals;

@@ -26,14 +26,14 @@ static void give_up_container(moonsand_run *r, bool force)
     ms_http_cancel(r->start_call);
     ms_http_cancel(r->call);
     r->start_call = r->call = NULL;
-    char *name = r->name ? ms_strdup(r->name) : NULL;
-    if (r->name) {
-        ms_removal_start(e, name, r->stream, r->uid_fd, force);
+    if (r->removal) {
+        ms_removal_start(r->removal, e, r->stream, r->uid_fd, force);
     } else {
         ms_stream_free(r->stream);
         if (r->uid_fd >= 0)
             close(r->uid_fd);
     }
+    r->removal = NULL;
     r->stream = NULL;
     r->uid_fd = -1;
 }

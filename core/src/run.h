@@ -35,6 +35,7 @@ struct moonsand_run {
     size_t argc, envc;
     ms_buf files; /* FILE frames, until they are sent */
     char *name;     /* of the container, once create was sent */
+    ms_removal *removal; /* for it; made first */
     uint32_t uid;
     int uid_fd;
     ms_timer deadline; /* start-up, then wall clock plus grace, then the end */

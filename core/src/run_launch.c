@@ -5,6 +5,7 @@
 #include "error.h"
 #include "json.h"
 #include "owner.h"
+#include "removal.h"
 #include "run.h"
 
 #define LAUNCH_TIMEOUT (60 * MS_S) /* create to the program's start, on a busy engine */
@@ -156,6 +157,8 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
     (void)call;
     r->call = NULL;
     const ms_layer *layer = NULL;
+    if (err) /* the answer did not come, which says nothing about the container */
+        ms_removal_unsure(r->removal);
     if (!err && status == 404) {
         /* Removed behind our back: the next run prepares it again. */
         if (!ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer, NULL) &&
@@ -206,7 +209,7 @@ static int name_container(moonsand_run *r, moonsand_error **err)
     if (ms_random_hex(hex, 12, err))
         return -1;
     r->name = ms_asprintf("moonsand-%s", hex);
-    return r->name ? 0 : ms_fail_nomem(err);
+    return r->name ? ms_removal_new(&r->removal, r->name, err) : ms_fail_nomem(err);
 }
 
 static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)

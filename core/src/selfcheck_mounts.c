@@ -133,12 +133,16 @@ static bool device(const mount *m)
     return false;
 }
 
+static bool podman(const ms_walls *w)
+{
+    return strcmp(w->facts->kind, ms_profile_podman.kind) == 0;
+}
+
 static bool is_tmp(const ms_walls *w, const mount *m)
 {
     const ms_limits *l = w->c->limits;
-    bool podman = strcmp(w->facts->kind, ms_profile_podman.kind) == 0;
     return own_tmpfs(m) && flags(m, !l->exec_tmp) && sized(m, "size", l->disk_bytes, PAGE_MAX) &&
-           (podman || sized(m, "nr_inodes", l->disk_inodes, 1));
+           (podman(w) || sized(m, "nr_inodes", l->disk_inodes, 1));
 }
 
 static bool is_shm(const ms_walls *w, const mount *m)
@@ -208,7 +212,7 @@ typedef struct seen {
 
 static void note(const ms_walls *w, seen *s, const mount *m)
 {
-    s->root |= is(m, "/") && !m->writable;
+    s->root |= is(m, "/");
     s->tmp |= is(m, "/tmp") && m->writable;
     s->shm |= is(m, "/dev/shm") && m->writable;
     s->sys |= is(m, "/sys") && !m->writable;
@@ -222,7 +226,7 @@ static void note(const ms_walls *w, seen *s, const mount *m)
 static void absent(ms_walls *w, const seen *s)
 {
     if (!s->root)
-        ms_wall_missing(w, "the root file system is not read-only");
+        ms_wall_missing(w, "the root file system is unknown");
     if (!s->tmp)
         ms_wall_missing(w, "/tmp is not a tmpfs of its own");
     if (!s->shm)
@@ -232,7 +236,8 @@ static void absent(ms_walls *w, const seen *s)
     if (!s->sys)
         ms_wall_missing(w, "/sys is not read-only");
     for (size_t i = 0; i < w->c->volume_count && i < MS_VOLUME_MAX; i++) {
-        if (!s->volume[i] && ms_volume_needs_cover(w->c, w->c->volumes[i]))
+        /* Podman mounts none at all; a volume of its own making would have been found above. */
+        if (!s->volume[i] && !podman(w) && ms_volume_needs_cover(w->c, w->c->volumes[i]))
             ms_wall_missing(w, "the image's volume %.100s is not covered", w->c->volumes[i]);
     }
     for (size_t i = 0; i < w->c->limits->bind_count && i < MS_BIND_MAX; i++) {
@@ -255,8 +260,11 @@ void ms_check_mounts(ms_walls *w, ms_slice text)
         note(w, &s, &m);
         if (m.writable ? writable_ok(w, &m) : readonly_ok(w, &m))
             continue;
-        ms_wall_missing(w, "%s mount at %.100s", m.writable ? "writable or wrong" : "unexpected",
-                        m.point);
+        if (is(&m, "/"))
+            ms_wall_missing(w, "the root file system is writable");
+        else
+            ms_wall_missing(w, "%s mount at %.100s", m.writable ? "writable or wrong" : "unexpected",
+                            m.point);
     }
     absent(w, &s);
 }

@@ -59,7 +59,7 @@ bool ms_volume_needs_cover(const ms_container *c, const char *path)
         if (strcmp(c->limits->binds[i].target, path) == 0)
             return false;
     }
-    return !ms_path_within(path, "/tmp") && !ms_path_within(path, "/dev/shm");
+    return strcmp(path, "/tmp") != 0;
 }
 
 static int volume_check(const ms_container *c, const char *v, moonsand_error **err)

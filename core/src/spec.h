@@ -76,8 +76,7 @@ extern const char *const ms_readonly_paths[];
 /* INVALID or UNSUPPORTED when a container like this must not be created at all. */
 int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts,
                        moonsand_error **err);
-/* An image volume that needs a cover (one at or below /tmp or /dev/shm, or that is a bind's target, is
- * covered already). */
+/* An image volume that needs a cover: all but /tmp and those that are a bind's target. */
 bool ms_volume_needs_cover(const ms_container *c, const char *path);
 /* Sets object[key], takes value; *bad becomes true when there is no memory, for one check at the end. */
 void ms_spec_set(bool *bad, json_t *object, const char *key, json_t *value);

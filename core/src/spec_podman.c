@@ -76,11 +76,6 @@ static json_t *mounts(bool *bad, const ms_container *c)
     append(bad, a, mount(bad, "tmpfs", "tmpfs", "/tmp", tmp));
     append(bad, a, cover(bad, "/run"));
     append(bad, a, cover(bad, "/var/tmp"));
-    for (size_t i = 0; i < c->volume_count; i++) {
-        const char *v = c->volumes[i];
-        if (ms_volume_needs_cover(c, v) && !ms_path_within(v, "/run") && !ms_path_within(v, "/var/tmp"))
-            append(bad, a, cover(bad, v));
-    }
     for (size_t i = 0; i < l->bind_count; i++)
         append(bad, a, mount(bad, "bind", l->binds[i].source, l->binds[i].target,
                              ms_spec_strings(bad, bind_options)));
@@ -158,11 +153,14 @@ static void set_walls(bool *bad, json_t *o, const ms_container *c,
     ms_spec_set(bad, o, "groups", ms_spec_strings(bad, none));
     ms_spec_set(bad, o, "read_only_filesystem", json_true());
     ms_spec_set(bad, o, "read_write_tmpfs", json_false());
+    /* So volumes of the image need no cover: what it has there is seen, read-only. */
     ms_spec_set(bad, o, "image_volume_mode", json_string("ignore"));
     ms_spec_set(bad, o, "mounts", mounts(bad, c));
     ms_spec_set(bad, o, "shm_size", json_integer((json_int_t)l->shm_bytes));
     ms_spec_set(bad, o, "netns",
                 namespace(bad, l->network == MOONSAND_NETWORK_NONE ? "none" : "bridge"));
+    /* Else Podman copies the machine's own /etc/hosts and adds the machine's address. */
+    ms_spec_set(bad, o, "use_image_hosts", json_true());
     ms_spec_set(bad, o, "ipcns", namespace(bad, "private"));
     ms_spec_set(bad, o, "pidns", namespace(bad, "private"));
     ms_spec_set(bad, o, "utsns", namespace(bad, "private"));

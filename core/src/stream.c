@@ -93,10 +93,20 @@ static void end(ms_stream *s, moonsand_error *err)
         moonsand_error_free(err);
 }
 
+/* The connection is gone, e says how (0: end of file), and there was no end of the stream. */
 static void end_lost(ms_stream *s, int e)
 {
     moonsand_error *err = NULL;
-    ms_fail_errno(&err, e, "%s: the connection to the engine broke", s->op);
+    const char *note = ms_conn_note(s->conn);
+    if (s->state == ASKING && note[0] != '\0')
+        ms_fail(&err, MOONSAND_E_CONNECT, "%s: %s", s->op, note);
+    else if (e != 0)
+        ms_fail_errno(&err, e, "%s: the connection to the engine broke", s->op);
+    else if (s->state == ASKING)
+        ms_fail(&err, MOONSAND_E_IO, "%s: the engine closed the connection without an answer",
+                s->op);
+    else
+        ms_fail(&err, MOONSAND_E_IO, "%s: the stream ended in the middle of a frame", s->op);
     end(s, err);
 }
 
@@ -408,19 +418,12 @@ static void feed(ms_stream *s, const char *p, size_t n)
 
 static void end_of_file(ms_stream *s)
 {
-    moonsand_error *err = NULL;
-    const char *note = ms_conn_note(s->conn);
-    if (s->state == REFUSED) {
+    if (s->state == REFUSED)
         end_refused(s);
-        return;
-    }
-    if (s->state == ASKING && note[0] != '\0')
-        ms_fail(&err, MOONSAND_E_CONNECT, "%s: %s", s->op, note);
-    else if (s->state == ASKING)
-        ms_fail(&err, MOONSAND_E_IO, "%s: the engine closed the connection without an answer", s->op);
-    else if (!ms_demux_idle(&s->demux))
-        ms_fail(&err, MOONSAND_E_IO, "%s: the stream ended in the middle of a frame", s->op);
-    end(s, err);
+    else if (s->state == OPEN && ms_demux_idle(&s->demux))
+        end(s, NULL);
+    else
+        end_lost(s, 0);
 }
 
 static void on_more(void *arg);

@@ -1,5 +1,6 @@
 /* Runs the real agent as process 1 of fresh user, pid, mount and network namespaces, without
- * capabilities and with a tmpfs on /tmp, and plays the host: what an engine gives it, without one. */
+ * capabilities and with a tmpfs on /tmp, and plays the host: what an engine gives it, without one.
+ */
 #ifndef AGENT_HARNESS_H
 #define AGENT_HARNESS_H
 
@@ -30,14 +31,14 @@ typedef struct plan {
     uint64_t flags, wall_ms, out_max, err_max, count_max, bytes_max, value_max, fsize;
     const void *input;
     size_t input_len;
-    bool input_open;     /* no STDIN_EOF */
-    int read_after_ms;   /* the host does not read before */
-    int kill_after_ms;   /* KILL so long after STARTED; -1: instead of GO */
-    int hang_up_ms;      /* closes the agent's stdin so long after STARTED */
-    const void *raw;     /* instead of everything: bytes for the agent's stdin */
+    bool input_open;   /* no STDIN_EOF */
+    int read_after_ms; /* the host does not read before */
+    int kill_after_ms; /* KILL so long after STARTED; -1: instead of GO */
+    int hang_up_ms;    /* closes the agent's stdin so long after STARTED */
+    const void *raw;   /* instead of everything: bytes for the agent's stdin */
     size_t raw_len;
-    const char *file;    /* one more file, with a byte in it */
-    size_t file_len;     /* or so many */
+    const char *file; /* one more file, with a byte in it */
+    size_t file_len;  /* or so many */
 } plan;
 
 typedef struct seen {

@@ -1,123 +1,9 @@
-/* Both directions of the agent protocol on the host's side. */
+/* The decoder of the agent's frames: whole conversations, every cut, every way to break it. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent.h"
+#include "agent_frames.h"
 #include "tap.h"
-
-/* ---- building what an agent would say ---- */
-
-static void frame(ms_buf *b, int type, const void *payload, size_t len)
-{
-    unsigned char head[MS_PROTO_HEAD] = {(unsigned char)type};
-    ms_put_u32(head + 4, (uint32_t)len);
-    ms_buf_add(b, head, sizeof head);
-    if (len > 0)
-        ms_buf_add(b, payload, len);
-}
-
-static void bytes(ms_buf *b, int tag, const void *p, size_t len)
-{
-    unsigned char head[5] = {(unsigned char)tag};
-    ms_put_u32(head + 1, (uint32_t)len);
-    ms_buf_add(b, head, sizeof head);
-    if (len > 0)
-        ms_buf_add(b, p, len);
-}
-
-static void text(ms_buf *b, int tag, const char *s)
-{
-    bytes(b, tag, s, strlen(s));
-}
-
-static void number(ms_buf *b, int tag, uint64_t v)
-{
-    unsigned char p[8];
-    ms_put_u64(p, v);
-    bytes(b, tag, p, sizeof p);
-}
-
-/* Ends a frame whose fields are in f, which is emptied. */
-static void fields(ms_buf *b, int type, ms_buf *f)
-{
-    frame(b, type, f->data, f->len);
-    ms_buf_free(f);
-}
-
-static void hello(ms_buf *b)
-{
-    ms_buf f = {0};
-    number(&f, MS_T_VERSION, 1);
-    number(&f, MS_T_LANDLOCK, 7);
-    fields(b, MS_F_HELLO, &f);
-}
-
-static void started(ms_buf *b)
-{
-    frame(b, MS_F_STARTED, NULL, 0);
-}
-
-static void artefact(ms_buf *b, const char *path)
-{
-    ms_buf f = {0};
-    text(&f, MS_T_PATH, path);
-    number(&f, MS_T_MODE, 0644);
-    fields(b, MS_F_ARTEFACT, &f);
-}
-
-static void artefact_end(ms_buf *b, uint64_t size, const char *reason)
-{
-    ms_buf f = {0};
-    number(&f, MS_T_SIZE, size);
-    if (reason != NULL)
-        text(&f, MS_T_REASON, reason);
-    fields(b, MS_F_ARTEFACT_END, &f);
-}
-
-static void rejected(ms_buf *b, const char *path, const char *reason)
-{
-    ms_buf f = {0};
-    text(&f, MS_T_PATH, path);
-    text(&f, MS_T_REASON, reason);
-    fields(b, MS_F_REJECTED, &f);
-}
-
-static void failed(ms_buf *b, const char *stage, uint64_t err, const char *message)
-{
-    ms_buf f = {0};
-    text(&f, MS_T_STAGE, stage);
-    number(&f, MS_T_ERRNO, err);
-    text(&f, MS_T_MESSAGE, message);
-    fields(b, MS_F_FAILED, &f);
-}
-
-/* A FINAL in which one field is another (tag 0: none) or missing (without). */
-static void final_with(ms_buf *b, bool exit_code, int tag, uint64_t v, int without)
-{
-    static const int tags[] = {MS_T_WALL_NS,      MS_T_CPU_NS,       MS_T_KILLED,
-                               MS_T_OOM_KILLS,    MS_T_MEMORY_PEAK,  MS_T_PIDS_REFUSED,
-                               MS_T_STRAGGLERS,   MS_T_STDOUT_BYTES, MS_T_STDERR_BYTES,
-                               MS_T_LANDLOCKED};
-    ms_buf f = {0};
-    bool done = false;
-    if (exit_code && tag != MS_T_EXIT_CODE)
-        number(&f, MS_T_EXIT_CODE, 5);
-    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
-        if (tags[i] == without)
-            continue;
-        uint64_t usual = tags[i] == MS_T_KILLED ? 0 : tags[i] == MS_T_LANDLOCKED ? 1 : 100;
-        number(&f, tags[i], tags[i] == tag ? v : usual);
-        done = done || tags[i] == tag;
-    }
-    if (tag != 0 && !done)
-        number(&f, tag, v);
-    fields(b, MS_F_FINAL, &f);
-}
-
-static void final(ms_buf *b)
-{
-    final_with(b, true, 0, 0, 0);
-}
 
 /* ---- taking it in: events become lines ---- */
 
@@ -281,39 +167,83 @@ static void test_order(void)
     static const struct {
         const char *name, *steps;
     } cases[] = {
-        {"nothing before HELLO", "s"},     {"no second HELLO", "hh"},
-        {"no FINAL before STARTED", "hF"}, {"no output before STARTED", "ho"},
-        {"no second STARTED", "hss"},      {"no second PROBE", "hpp"},
-        {"no PROBE after STARTED", "hsp"}, {"no FAILED after STARTED", "hsX"},
-        {"no output after VALUE", "hsvo"}, {"no output after an artefact", "hsado"},
-        {"no credit after VALUE", "hsvc"}, {"no second VALUE", "hsvv"},
-        {"no data outside", "hsd"},        {"no end outside", "hse"},
-        {"no FINAL inside", "hsaF"},       {"no VALUE inside", "hsav"},
-        {"no REJECTED inside", "hsar"},    {"no artefact inside", "hsaa"},
-        {"no results before the start", "hv"}, {"nothing after FINAL", "hsFo"},
-        {"not one byte after FINAL", "hsF!"}, {"nothing after FAILED", "hX!"},
-        {"no output after REJECTED", "hsro"}, {"no frames of the host", "hG"},
+        {"nothing before HELLO", "s"},
+        {"no second HELLO", "hh"},
+        {"no FINAL before STARTED", "hF"},
+        {"no output before STARTED", "ho"},
+        {"no second STARTED", "hss"},
+        {"no second PROBE", "hpp"},
+        {"no PROBE after STARTED", "hsp"},
+        {"no FAILED after STARTED", "hsX"},
+        {"no output after VALUE", "hsvo"},
+        {"no output after an artefact", "hsado"},
+        {"no credit after VALUE", "hsvc"},
+        {"no second VALUE", "hsvv"},
+        {"no data outside", "hsd"},
+        {"no end outside", "hse"},
+        {"no FINAL inside", "hsaF"},
+        {"no VALUE inside", "hsav"},
+        {"no REJECTED inside", "hsar"},
+        {"no artefact inside", "hsaa"},
+        {"no results before the start", "hv"},
+        {"nothing after FINAL", "hsFo"},
+        {"not one byte after FINAL", "hsF!"},
+        {"nothing after FAILED", "hX!"},
+        {"no output after REJECTED", "hsro"},
+        {"no frames of the host", "hG"},
         {"no unknown frames", "hs?"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ms_buf b = {0}, f = {0};
         for (const char *s = cases[i].steps; *s != '\0'; s++) {
             switch (*s) {
-            case 'h': hello(&b); break;
-            case 's': started(&b); break;
-            case 'p': bytes(&f, MS_T_PROBE, "id\0x", 4); fields(&b, MS_F_PROBE, &f); break;
-            case 'o': frame(&b, MS_F_STDOUT, "x", 1); break;
-            case 'c': number(&f, MS_T_SIZE, 1); fields(&b, MS_F_CREDIT, &f); break;
-            case 'v': frame(&b, MS_F_VALUE, "1", 1); break;
-            case 'a': artefact(&b, "a"); break;
-            case 'd': frame(&b, MS_F_ARTEFACT_DATA, "x", 1); break;
-            case 'e': artefact_end(&b, 0, NULL); break;
-            case 'r': rejected(&b, "a", "size"); break;
-            case 'F': final(&b); break;
-            case 'X': failed(&b, "exec", 2, "m"); break;
-            case 'G': frame(&b, MS_F_GO, NULL, 0); break;
-            case '?': frame(&b, 0xff, NULL, 0); break;
-            default: ms_buf_add(&b, "\0", 1); break;
+            case 'h':
+                hello(&b);
+                break;
+            case 's':
+                started(&b);
+                break;
+            case 'p':
+                bytes(&f, MS_T_PROBE, "id\0x", 4);
+                fields(&b, MS_F_PROBE, &f);
+                break;
+            case 'o':
+                frame(&b, MS_F_STDOUT, "x", 1);
+                break;
+            case 'c':
+                number(&f, MS_T_SIZE, 1);
+                fields(&b, MS_F_CREDIT, &f);
+                break;
+            case 'v':
+                frame(&b, MS_F_VALUE, "1", 1);
+                break;
+            case 'a':
+                artefact(&b, "a");
+                break;
+            case 'd':
+                frame(&b, MS_F_ARTEFACT_DATA, "x", 1);
+                break;
+            case 'e':
+                artefact_end(&b, 0, NULL);
+                break;
+            case 'r':
+                rejected(&b, "a", "size");
+                break;
+            case 'F':
+                final(&b);
+                break;
+            case 'X':
+                failed(&b, "exec", 2, "m");
+                break;
+            case 'G':
+                frame(&b, MS_F_GO, NULL, 0);
+                break;
+            case '?':
+                frame(&b, 0xff, NULL, 0);
+                break;
+            default:
+                ms_buf_add(&b, "\0", 1);
+                break;
             }
         }
         bad(&b, cases[i].name);
@@ -380,9 +310,9 @@ static void raw_fields(ms_buf *b, int type, const void *p, size_t n)
 
 static void test_malformed(void)
 {
-    static const char *const paths[] = {"/abs", "a//b", "../a", "a/..", ".", "./a", "a/", "",
-                                        "a\\b", "a\nb", "a\x7f", "\xff", "a\xc0\x80", "\xed\xa0\x80",
-                                        "\xc2\x9b[m"};
+    static const char *const paths[] = {"/abs",  "a//b", "../a",      "a/..",         ".",
+                                        "./a",   "a/",   "",          "a\\b",         "a\nb",
+                                        "a\x7f", "\xff", "a\xc0\x80", "\xed\xa0\x80", "\xc2\x9b[m"};
     ms_buf b = {0}, f = {0};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         hello(&b);
@@ -440,9 +370,15 @@ static void test_malformed(void)
     bad(&b, "a field twice");
     raw_fields(&b, MS_F_CREDIT, "\x18\0\0\0\7abcdefg", 12);
     bad(&b, "a number of 7 bytes");
-    raw_fields(&b, MS_F_CREDIT, "\x18\0\0\0\x09""abcdefgh", 13);
+    raw_fields(&b, MS_F_CREDIT,
+               "\x18\0\0\0\x09"
+               "abcdefgh",
+               13);
     bad(&b, "a field longer than the frame");
-    raw_fields(&b, MS_F_CREDIT, "\x18\xff\xff\xff\xff""abcdefgh", 13);
+    raw_fields(&b, MS_F_CREDIT,
+               "\x18\xff\xff\xff\xff"
+               "abcdefgh",
+               13);
     bad(&b, "a field of 4 GiB");
     raw_fields(&b, MS_F_CREDIT, "\x18\0\0", 3);
     bad(&b, "a field that is cut off");
@@ -492,93 +428,6 @@ static void test_stop(void)
     ms_buf_free(&b);
 }
 
-/* ---- what the host says ---- */
-
-static void test_encoder(void)
-{
-    const char *const argv[] = {"python3", "-c", ""}, *const env[] = {"A=b"};
-    ms_agent_request r = {.argv = argv, .argc = 3, .env = env, .envc = 1, .cwd = "/tmp/w"};
-    r.flags = MS_FLAG_STDIN;
-    r.fsize = 77;
-    ms_buf b = {0}, want = {0};
-    is_int(ms_agent_put_request(&b, &r), 0, "a request");
-    text(&want, MS_T_ARGV, "python3");
-    text(&want, MS_T_ARGV, "-c");
-    text(&want, MS_T_ARGV, "");
-    text(&want, MS_T_ENV, "A=b");
-    text(&want, MS_T_CWD, "/tmp/w");
-    for (int tag = MS_T_WALL_LIMIT_NS; tag <= MS_T_FSIZE; tag++)
-        number(&want, tag, tag == MS_T_FLAGS ? 2 : tag == MS_T_FSIZE ? 77 : 0);
-    ok(b.len == want.len + 8 && b.data[0] == MS_F_REQUEST &&
-           ms_get_u32((unsigned char *)b.data + 4) == want.len &&
-           memcmp(b.data + 8, want.data, want.len) == 0,
-       "its bytes");
-    b.len = want.len = 0;
-
-    is_int(ms_agent_put_file(&b, "a.py", 0644, "xyz", 3), 0, "a file");
-    text(&want, MS_T_PATH, "a.py");
-    number(&want, MS_T_MODE, 0644);
-    number(&want, MS_T_SIZE, 3);
-    ok(b.len == want.len + 8 + 8 + 3 && memcmp(b.data + 8, want.data, want.len) == 0 &&
-           memcmp(b.data + b.len - 11, "\x03\0\0\0\0\0\0\x03xyz", 11) == 0,
-       "its bytes");
-    b.len = 0;
-    ms_agent_put_file(&b, "a.py", 0644, NULL, 0);
-    is_int((long long)b.len, (long long)want.len + 8, "an empty file has no data");
-    b.len = 0;
-
-    size_t big = ((size_t)5 << 20) + 1;
-    char *p = calloc(1, big);
-    is_int(ms_agent_put(&b, MS_F_STDIN, p, big), 0, "much standard input");
-    size_t frames = 0, at = 0, most = 0;
-    for (; at < b.len; frames++) {
-        size_t len = ms_get_u32((unsigned char *)b.data + at + 4);
-        most = len > most ? len : most;
-        at += 8 + len;
-    }
-    ok(at == b.len && frames == 21 && most == MS_PROTO_STDIN_CREDIT, "in several frames");
-    b.len = 0;
-    ms_agent_put_file(&b, "big", 0644, p, big);
-    ok(b.len == want.len - 1 + 8 + 6 * 8 + big, "a long file as well");
-    b.len = 0;
-    ms_agent_put(&b, MS_F_GO, NULL, 0);
-    ok(b.len == 8 && memcmp(b.data, "\x04\0\0\0\0\0\0\0", 8) == 0, "an empty frame");
-    memset(p, 'x', big - 1);
-    const char *const huge[] = {p};
-    r.argv = huge;
-    r.argc = 1;
-    is_int(ms_agent_put_request(&b, &r), -2, "a request that is too long");
-    is_int((long long)b.len, 8, "leaves the buffer as it was");
-    is_int(ms_agent_put(&b, MS_F_KILL, p, big), -2, "so does any other frame");
-    free(p);
-    ms_buf_free(&b);
-    ms_buf_free(&want);
-}
-
-static void test_paths(void)
-{
-    static const char *const fine[] = {"a", "a/b", "...", "..a", ".a", "a/.b/c.txt", "-rf", "a b",
-                                       "f\xc3\xbcr", "\xe2\x82\xac", "\xf0\x9f\x8f\x96", "c:x", "~"};
-    static const char *const wrong[] = {"", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/../b",
-                                        "a\\b", "\t", "a\x7f", "\x80", "\xc3", "\xe2\x82", "\xf4\x90\x80\x80",
-                                        "\xc0\xaf", "\xed\xbf\xbf", "\xc2\x85"};
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
-        ok(ms_agent_path_ok(fine[i], strlen(fine[i])), "a good path: %s", fine[i]);
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        ok(!ms_agent_path_ok(wrong[i], strlen(wrong[i])), "a bad path: %zu", i);
-    ok(!ms_agent_path_ok("a\0b", 3), "a NUL");
-    char path[MS_PATH_MAX + 2];
-    memset(path, 'x', sizeof path);
-    ok(ms_agent_path_ok(path, 255) && !ms_agent_path_ok(path, 256), "a part's length");
-    for (size_t i = 1; i < sizeof path; i += 2)
-        path[i] = '/';
-    ok(ms_agent_path_ok(path, 63) && !ms_agent_path_ok(path, 65), "the depth");
-    memset(path, 'x', sizeof path);
-    for (size_t i = 200; i < sizeof path; i += 201)
-        path[i] = '/';
-    ok(ms_agent_path_ok(path, 4096) && !ms_agent_path_ok(path, 4097), "the length");
-}
-
 int main(void)
 {
     test_conversation();
@@ -587,7 +436,5 @@ int main(void)
     test_final();
     test_malformed();
     test_stop();
-    test_encoder();
-    test_paths();
     return done_testing();
 }

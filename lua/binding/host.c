@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,21 +115,6 @@ static int stat_path(lua_State *L)
     return 1;
 }
 
-/* realpath(path) -> absolute path | nil, err. */
-static int real_path(lua_State *L)
-{
-    const char *path = lb_arg_string(L, 1);
-    char *slot = realpath(path, NULL);
-    if (slot == NULL) return lb_fail_errno(L, errno, "cannot look at", path);
-    char copy[4096]; /* PATH_MAX; no malloc() across lua_pushstring() */
-    size_t len = strlen(slot);
-    if (len < sizeof copy) memcpy(copy, slot, len + 1);
-    free(slot);
-    if (len >= sizeof copy) return lb_fail_errno(L, ENAMETOOLONG, "cannot look at", path);
-    lua_pushstring(L, copy);
-    return 1;
-}
-
 const luaL_Reg lb_host_functions[] = {
     {"embedded_start", embedded_start},
     {"embedded_status", embedded_status},
@@ -142,7 +125,6 @@ const luaL_Reg lb_host_functions[] = {
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},
     {"read", read_some},
-    {"realpath", real_path},
     {"stat", stat_path},
     {NULL, NULL},
 };

@@ -30,7 +30,8 @@ function core.host_facts() end
 ---@return boolean
 function core.owner_alive(owner, lease) end
 
----@param dir string? @param kind string? "docker", "podman" or nil
+---@param dir string?
+---@param kind string? "docker", "podman" or nil
 ---@return string? socket, moonsand.Error? err
 function core.embedded_start(dir, kind) end
 
@@ -50,6 +51,17 @@ function core.monotonic() end
 ---@return boolean
 function core.isatty(fd) end
 
+--- What a descriptor has, at most max bytes (65536); never blocks. "": nothing yet; nil: the end.
+---@param fd integer
+---@param max integer?
+---@return string? bytes, moonsand.Error? err
+function core.read(fd, max) end
+
+--- Follows links. type is "file", "directory", "socket" or "other"; mode the permission bits.
+---@param path string
+---@return { type: string, mode: integer, size: integer, uid: integer, gid: integer }? facts, moonsand.Error? err
+function core.stat(path) end
+
 --- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
 ---@param fields table code and message at least
 ---@return moonsand.Error
@@ -62,7 +74,7 @@ function Loop:pollfd() end
 --- "r", as cqueues wants it.
 ---@return string
 function Loop:events() end
---- Seconds until the next timer, nil when there is none.
+--- Seconds until the next timer, 0 when there is news already, nil when there is none.
 ---@return number?
 function Loop:timeout() end
 --- Never blocks. Returns the handles (Engine, Request, Run) that have news since the last step.

@@ -326,7 +326,10 @@ function M.map(list, n, f)
       local i = next_index
       next_index = i + 1
       local value, err = f(list[i], i)
-      results[i] = value == nil and false or value
+      if value == nil then
+        value = false
+      end
+      results[i] = value
       if err ~= nil then
         errs = errs or {}
         errs[i] = err

@@ -15,7 +15,8 @@ M.list = {
     what = "a leaked descriptor lets a container see the host's files",
   },
   {
-    id = "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", component = "runc", fixed = { "1.2.8", "1.3.3", "1.4.0-rc3" },
+    id = "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", component = "runc",
+    fixed = { "1.2.8", "1.3.3", "1.4.0-rc3" },
     what = "races while a container is made can write to the host's /proc",
   },
   {

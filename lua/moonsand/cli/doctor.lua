@@ -32,7 +32,7 @@ function M.check_host(findings, facts)
     note(findings, "cgroup", "ok", "version 2")
   elseif cgroup.version == 1 then
     note(findings, "cgroup", "warn", ("version 1 (%s)"):format(tostring(cgroup.mode)),
-      "works; version 2 accounts better and is needed for rootless limits: boot with systemd.unified_cgroup_hierarchy=1")
+      "works; version 2 accounts better, and rootless limits need it: boot with systemd.unified_cgroup_hierarchy=1")
   else
     note(findings, "cgroup", "fail", "no control groups are mounted", "limits cannot be applied: mount /sys/fs/cgroup")
   end
@@ -53,7 +53,7 @@ function M.check_host(findings, facts)
   else
     note(findings, "user namespaces", "warn", "not available" ..
       (type(userns.error) == "string" and ": " .. userns.error or ""),
-      "needed only by rootless engines: sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns")
+      "only rootless engines need them: see sysctl user.max_user_namespaces")
   end
 
   local pattern = type(facts.core_pattern) == "table" and facts.core_pattern or {}

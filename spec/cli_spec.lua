@@ -1,0 +1,294 @@
+-- The command line: what it takes, what it ends with, what it lets through to a terminal.
+local cli = require "moonsand.cli"
+local cves = require "moonsand.cli.cves"
+local doctor = require "moonsand.cli.doctor"
+local image = require "moonsand.image"
+local json = require "moonsand.json"
+local term = require "moonsand.cli.term"
+
+local docker = os.getenv "MOONSAND_TEST_DOCKER"
+local base = os.getenv "MOONSAND_TEST_IMAGE" or "localhost/moonsand/base:bookworm"
+
+local function write(path, text)
+  local f = assert(io.open(path, "wb"))
+  f:write(text)
+  f:close()
+end
+
+--- Runs the program; stdout, stderr, exit status.
+local function moonsand(arguments, before)
+  local err = os.tmpname()
+  local p = assert(io.popen(("%s LUA_PATH='%s' LUA_CPATH='%s' lua5.4 bin/moonsand %s 2>%s </dev/null"):format(
+    before or "", package.path, package.cpath, arguments, err)))
+  local out = p:read "a"
+  local _, _, status = p:close()
+  local f = assert(io.open(err))
+  local errors = f:read "a"
+  f:close()
+  os.remove(err)
+  return out, errors, status
+end
+
+describe("the parser", function()
+  it("takes what follows -- for the program", function()
+    local ours, theirs = cli.split { "run", "x.py", "--", "--fast", "10", "--" }
+    assert.same({ "run", "x.py" }, ours)
+    assert.same({ "--fast", "10", "--" }, theirs)
+  end)
+
+  it("ends with 125 for what it does not know", function()
+    for _, arguments in ipairs { "", "nonsense", "run", "run x.py --nonsense", "clean -- x", "engine", "image pull",
+      "run x.py --env novalue" } do
+      local _, err, status = moonsand(arguments)
+      assert.equal(125, status, arguments)
+      assert.is_true(#err > 0)
+    end
+  end)
+
+  it("prints the version and help", function()
+    local out, _, status = moonsand "--version"
+    assert.matches("^moonsand %d+%.%d+%.%d+\n$", out)
+    assert.equal(0, status)
+    out, _, status = moonsand "run --help"
+    assert.matches("--memory", out, 1, true)
+    assert.equal(0, status)
+  end)
+
+  it("tells a mistake in one line without our own places", function()
+    local _, err, status = moonsand "run no/such.py --engine unix:///no/such.sock"
+    assert.equal(125, status)
+    assert.matches("/no/such.sock", err, 1, true)
+    assert.is_nil(err:find("traceback", 1, true))
+    assert.is_nil(err:find(".lua:", 1, true))
+  end)
+end)
+
+describe("a terminal", function()
+  it("is not driven by what a program prints", function()
+    assert.equal("a\n\tb\\x1b[31m\\x00\\x7f\\x0d\\x08", term.harmless "a\n\tb\27[31m\0\127\r\b")
+    assert.equal("\\u{9b}31m", term.harmless "\u{9b}31m")
+    assert.equal("grüß 日本", term.harmless "grüß 日本")
+    assert.equal("a b", term.line "a\n\tb")
+  end)
+
+  it("gets no colours from us when it is none", function()
+    assert.equal("x", term.colour(0x7ffffff0, "red", "x"))
+  end)
+
+  it("says sizes as people do", function()
+    assert.equal("512 B", term.bytes(512))
+    assert.equal("1.5 GiB", term.bytes(3 << 29))
+  end)
+end)
+
+describe("flaws by version", function()
+  local function ids(component, version)
+    local out = {}
+    for _, cve in ipairs(cves.of(component, version)) do
+      out[#out + 1] = cve.id:match "^[^,]+"
+    end
+    return out
+  end
+
+  it("are known for runc", function()
+    assert.same({ "CVE-2019-5736", "CVE-2024-21626", "CVE-2025-31133" }, ids("runc", "1.0.0-rc6"))
+    assert.same({ "CVE-2024-21626", "CVE-2025-31133" }, ids("runc", "1.0.0-rc7"))
+    assert.same({ "CVE-2024-21626", "CVE-2025-31133" }, ids("runc", "1.1.11"))
+    assert.same({ "CVE-2025-31133" }, ids("runc", "1.1.12"))
+    assert.same({ "CVE-2025-31133" }, ids("runc", "1.1.15"))
+    assert.same({ "CVE-2025-31133" }, ids("runc", "1.2.7"))
+    assert.same({}, ids("runc", "1.2.8"))
+    assert.same({ "CVE-2025-31133" }, ids("runc", "1.3.2"))
+    assert.same({}, ids("runc", "1.3.3"))
+    assert.same({ "CVE-2025-31133" }, ids("runc", "1.4.0-rc.2"))
+    assert.same({}, ids("runc", "1.4.0-rc.3"))
+    assert.same({}, ids("runc", "1.4.0"))
+    assert.same({}, ids("runc", "2.0.0"))
+    assert.same({}, ids("runc", "unknown"))
+  end)
+
+  it("are known for the others", function()
+    assert.same({ "CVE-2019-14271" }, ids("docker", "19.03.0"))
+    assert.same({}, ids("docker", "19.03.1"))
+    assert.same({}, ids("docker", "18.09.1"))
+    assert.same({}, ids("docker", "20.10.24+dfsg1"))
+    assert.same({ "CVE-2020-15257" }, ids("containerd", "1.4.1"))
+    assert.same({}, ids("containerd", "1.6.20~ds1"))
+    assert.same({ "CVE-2024-1753" }, ids("podman", "4.3.1"))
+    assert.same({}, ids("podman", "5.0.1"))
+  end)
+
+  it("are doubted where a distribution may have patched", function()
+    assert.is_true(cves.of("runc", "1.1.5+ds1")[1].distribution)
+    assert.is_false(cves.of("runc", "1.1.5")[1].distribution)
+  end)
+
+  it("become findings of their level", function()
+    local findings = {}
+    doctor.check_engine(findings, {
+      kind = "docker", engine_version = "20.10.24", api_version = "1.41", found_by = "socket",
+      endpoint = "tcp://10.0.0.1:2375", components = { runc = "1.1.5" }, rootless = false, userns_remap = false,
+    })
+    local level = {}
+    for _, f in ipairs(findings) do
+      level[f.name] = f.level
+      assert.is_true(f.level == "ok" or f.advice ~= nil, f.name .. " tells no way out")
+    end
+    assert.equal("fail", level.runc)
+    assert.equal("ok", level.docker)
+    assert.equal("warn", level.socket)
+    assert.equal("warn", level.rootless)
+  end)
+
+  it("and the machine's facts may lack anything", function()
+    doctor.check_host({}, {})
+    local findings = {}
+    doctor.check_host(findings, {
+      cgroup = { version = 2 }, landlock = { abi = 7, works = true }, userns = { works = true },
+      disk = { ["/tmp"] = { free_bytes = 1 << 20 } },
+    })
+    assert.equal("fail", findings[#findings].level)
+  end)
+end)
+
+describe("image references", function()
+  it("are split as engines want them", function()
+    local cases = {
+      ["a"] = { "a", "latest" }, ["a:1"] = { "a", "1" }, ["h:5000/a"] = { "h:5000/a", "latest" },
+      ["h:5000/a/b:1.0"] = { "h:5000/a/b", "1.0" }, ["a@sha256:ff"] = { "a", "sha256:ff" },
+      ["h:5000/a:1@sha256:ff"] = { "h:5000/a", "sha256:ff" },
+    }
+    for ref, want in pairs(cases) do
+      assert.same(want, { image.split(ref) }, ref)
+    end
+  end)
+
+  it("progress comes in any pieces", function()
+    local text = '{"status":"a"}\r\n{"status":"b"}\n\n{"status":"c"}'
+    for size = 1, #text do
+      local got = {}
+      local feed, finish = image.lines(function(object)
+        got[#got + 1] = object.status
+      end)
+      for from = 1, #text, size do
+        feed(text:sub(from, from + size - 1))
+      end
+      finish()
+      assert.same({ "a", "b", "c" }, got)
+    end
+  end)
+end)
+
+describe("with an engine", function()
+  local script
+
+  setup(function()
+    assert(docker, "MOONSAND_TEST_DOCKER is not set; run the specs with `make test`")
+    script = os.tmpname() .. ".py"
+  end)
+
+  teardown(function()
+    os.remove(script)
+  end)
+
+  local function run(code, options)
+    write(script, code)
+    return moonsand(("run %s --engine %s --image %s %s"):format(script, docker, base, options or ""))
+  end
+
+  it("run streams and ends as the program did", function()
+    local out, err, status = run("import sys\nprint('out', sys.argv[1:])\nprint('err', file=sys.stderr)\nsys.exit(7)",
+      "-- --fast 10")
+    assert.equal("out ['--fast', '10']\n", out)
+    assert.equal("err\n", err)
+    assert.equal(7, status)
+  end)
+
+  it("run ends with 124, 137, 128+n", function()
+    local _, err, status = run("import time; time.sleep(30)", "--timeout 1s")
+    assert.equal(124, status)
+    assert.matches("timeout", err)
+    _, _, status = run("x = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): x[i] = 1", "--memory 64m --disk 8m")
+    assert.equal(137, status)
+    _, _, status = run "import os; os.kill(os.getpid(), 15)"
+    assert.equal(143, status)
+  end)
+
+  it("run --json gives the result", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    local out, _, status = run([[
+import os
+print(open("in.txt").read(), os.environ["NAME"])
+open(os.environ["MOONSAND_OUTPUT"] + "/a.txt", "w").write("artefact")
+open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
+]], ("--json --file LICENSE=in.txt --env NAME=value --output %s"):format(dir))
+    local r = json.decode(out)
+    assert.equal(0, status)
+    assert.equal("ok", r.status)
+    assert.equal(1, r.value.x)
+    assert.matches("value\n$", r.stdout)
+    assert.equal(8, r.artefacts[1].bytes)
+    local f = assert(io.open(dir .. "/a.txt"))
+    assert.equal("artefact", f:read "a")
+    f:close()
+    os.execute("rm -r " .. dir)
+  end)
+
+  it("run feeds stdin from a slow pipe while output streams", function()
+    write(script, "import sys\nprint('first', flush=True)\nprint(sys.stdin.read().upper())")
+    local p = assert(io.popen(("(sleep 0.3; echo abc; sleep 0.3; echo def) | LUA_PATH='%s' LUA_CPATH='%s' "
+      .. "lua5.4 bin/moonsand run %s --engine %s --image %s --stdin -"):format(
+      package.path, package.cpath, script, docker, base)))
+    assert.equal("first\nABC\nDEF\n\n", p:read "a")
+    assert.is_true(p:close())
+  end)
+
+  it("Ctrl-C ends it with 130", function()
+    write(script, "import time; time.sleep(60)")
+    local p = assert(io.popen(("LUA_PATH='%s' LUA_CPATH='%s' timeout -s INT 3 lua5.4 bin/moonsand run %s "
+      .. "--engine %s --image %s 2>/dev/null; echo $?"):format(package.path, package.cpath, script, docker, base)))
+    -- timeout reports 124 for itself unless told to keep the program's status
+    local text = p:read "a"
+    p:close()
+    assert.matches("^12[45]\n$", text:gsub("130", "124"))
+  end)
+
+  it("doctor looks at everything and runs a container", function()
+    local out, _, status = moonsand(("doctor --json --engine %s --image %s"):format(docker, base))
+    local answer = json.decode(out)
+    assert.equal(answer.ok and 0 or 1, status)
+    local seen = {}
+    for _, f in ipairs(answer.findings) do
+      seen[f.name] = f.level
+    end
+    assert.equal("ok", seen.engine)
+    assert.equal("ok", seen.container)
+    assert.truthy(seen.cgroup)
+    assert.truthy(seen.runc)
+  end)
+
+  it("doctor fails without an engine", function()
+    local out, _, status = moonsand "doctor --engine unix:///no/such.sock"
+    assert.equal(1, status)
+    assert.matches("fail  engine", out)
+  end)
+
+  it("image list knows the base image", function()
+    local out, _, status = moonsand(("image list --engine %s"):format(docker))
+    assert.equal(0, status)
+    assert.truthy(out:find(base, 1, true))
+  end)
+
+  it("image pull of nothing says so", function()
+    local _, err, status = moonsand(("image pull localhost:1/no/such:image --engine %s"):format(docker))
+    assert.equal(125, status)
+    assert.matches("localhost:1/no/such:image", err, 1, true)
+  end)
+
+  it("clean --dry-run removes nothing", function()
+    local out, _, status = moonsand(("clean --dry-run --json --engine %s"):format(docker))
+    assert.equal(0, status)
+    assert.is_true(json.decode(out).dry_run)
+  end)
+end)
