@@ -234,10 +234,12 @@ describe("on a real engine", function()
   end)
 
   it("everything may be dropped without a close", function()
-    local box = assert(engine:sandbox { image = image })
-    assert(box:run { argv = { "sleep", "60" } })
-    assert(engine:request { method = "GET", path = "/version" })
-    engine, box = nil, nil
+    do
+      local box = assert(engine:sandbox { image = image })
+      assert(box:run { argv = { "sleep", "60" } })
+      assert(engine:request { method = "GET", path = "/version" })
+    end
+    engine = nil
     collectgarbage()
     collectgarbage()
     assert(loop:step())
@@ -256,7 +258,7 @@ describe("on a real engine", function()
         local out = {}
         pump(loop, function()
           out[#out + 1] = run:take()
-          assert(engine:request { method = "GET", path = "/version" })
+          local _ <close> = assert(engine:request { method = "GET", path = "/version" })
           return run:done()
         end)
         out[#out + 1] = run:take()

@@ -1,7 +1,6 @@
 /* What the program leaves: the result file, and the files below the output directory. Nobody is
  * alive any more that could change them, but what they made is still hostile: everything is opened
  * without following links, judged by its descriptor, and counted. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -3,9 +3,14 @@
 #define MS_EMBEDDED_H
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "mem.h"
 #include "moonsand.h"
+
+/* containerd's sockets lie below the engine's run directory and have the longest names. */
+#define MS_LONGEST_BELOW_RUN "/exec/containerd/containerd-debug.sock.ttrpc"
+#define MS_SOCKET_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 typedef const char *(*ms_getenv_fn)(const char *name);
 
@@ -21,6 +26,8 @@ typedef struct ms_embedded {
 
 /* dir NULL: the default one. Looks at nothing and makes nothing. */
 int ms_embedded_paths(ms_embedded *out, const char *dir, ms_getenv_fn env, moonsand_error **err);
+/* INVALID for characters that no engine's configuration can hold. */
+int ms_embedded_check_name(const char *dir, moonsand_error **err);
 void ms_embedded_free(ms_embedded *e);
 /* The socket of the running engine in the default directory, or NULL. */
 int ms_embedded_find(char **socket, ms_getenv_fn env, moonsand_error **err);

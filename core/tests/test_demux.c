@@ -1,8 +1,9 @@
 /* Frames at every split, bad heads, random bytes against a plain model. */
-#include "demux.h"
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "demux.h"
 #include "tap.h"
 
 static char got[4][1 << 16];

@@ -273,9 +273,13 @@ static void test_forged_state(void)
 {
     char file[250];
     snprintf(file, sizeof file, "%s/engine.json", dir);
-    static const char *const bad[] = {
-        "", "{", "[]", "{\"pid\":1,\"start\":0}", "{\"pid\":\"x\",\"start\":1}",
-        "{\"pid\":99999999999,\"start\":5}", "{\"pid\":-1,\"start\":1,\"run\":\"/home\"}"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "{\"pid\":1,\"start\":0}",
+                                      "{\"pid\":\"x\",\"start\":1}",
+                                      "{\"pid\":99999999999,\"start\":5}",
+                                      "{\"pid\":-1,\"start\":1,\"run\":\"/home\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         FILE *f = fopen(file, "we");
         fputs(bad[i], f);
@@ -283,7 +287,8 @@ static void test_forged_state(void)
         is_int(running_pid(), 0, "state file %s", bad[i]);
     }
     FILE *f = fopen(file, "we");
-    fprintf(f, "{\"pid\":%d,\"start\":1,\"boot_id\":\"x\",\"run\":\"%s/open\"}", (int)getpid(), dir);
+    fprintf(f, "{\"pid\":%d,\"start\":1,\"boot_id\":\"x\",\"run\":\"%s/open\"}", (int)getpid(),
+            dir);
     fclose(f);
     is_int(moonsand_embedded_stop(dir, NULL), 0, "stop with a forged one: we live");
     char open_dir[250];

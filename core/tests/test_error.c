@@ -1,9 +1,9 @@
 /* Makers, replacing, wrapping, the engine's texts, and what is printable. */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "error.h"
-#include <stdlib.h>
-
 #include "tap.h"
 
 static void codes(void)

@@ -1,4 +1,6 @@
 /* Calls against a server of our own: what it says, what it leaves out, when it dies. */
+#include <stdlib.h>
+#include <string.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -68,6 +70,15 @@ static void timers(void)
     ms_timer_stop(&a);
     ms_timer_stop(&a);
     ok(!readable(moonsand_loop_fd(loop), 10), "a stopped timer wakes nobody");
+    ms_timer_start(&a, loop, 0, name, "never");
+    ms_timer_stop(&a);
+    ok(!readable(moonsand_loop_fd(loop), 0), "nor does one that was due at once");
+    ms_timer_start(&a, loop, 0, name, "never");
+    ms_timer_start(&b, loop, 2 * MS_MS, name, "");
+    ms_timer_stop(&a);
+    ok(!readable(moonsand_loop_fd(loop), 0) && readable(moonsand_loop_fd(loop), 1000),
+       "the timer behind it does");
+    step();
     ms_timer_start(&a, loop, INT64_MAX, name, "never");
     ok(moonsand_loop_timeout_ns(loop) > INT64_C(1) << 61, "the longest timer");
     ms_timer_start(&b, loop, -5, name, "n");

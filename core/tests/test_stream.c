@@ -1,5 +1,7 @@
 /* Hijacked connections against a server of our own: opening, both directions, every way to end. */
 #include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 
@@ -400,7 +402,7 @@ static void serve_deaf(fake_conn *c, void *arg)
     if (!fake_request(c) || !fake_puts(c, OPENED))
         return;
     shutdown(c->fd, SHUT_RD);
-    usleep(30000);
+    usleep(200000);
     frame(c, 1, "last words", 10);
 }
 
@@ -411,9 +413,8 @@ static void deaf(void)
     start(&v, 5 * MS_S);
     wait_for(&v.open);
     pause_ms(10);
-    fprintf(stderr, "A open %d\n", v.open);
     char some[1000] = {0};
-    for (int i = 0; i < 2000 && !v.ended; i++)
+    for (int i = 0; i < 50; i++)
         ms_stream_write(v.s, some, sizeof(some), NULL);
     wait_for(&v.drained);
     wait_for(&v.ended);
@@ -493,7 +494,11 @@ static void flood(bool tls, uint64_t size)
     ok(v.err == NULL && v.bytes == size, "%s: %llu MiB at %.0f MiB/s", tls ? "TLS" : "unix",
        (unsigned long long)size >> 20, (double)(size >> 20) / s);
     long grown = rss_kib() - before;
+#ifdef __SANITIZE_ADDRESS__
+    skip("memory: the sanitizer keeps what is freed (%ld KiB more)", grown);
+#else
     ok(grown < 8192, "memory stays flat (%ld KiB more)", grown);
+#endif
     forget(&v);
     down();
 }

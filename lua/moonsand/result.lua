@@ -144,8 +144,10 @@ function Result:summary()
     out.artefacts[i] = { path = a.path, bytes = #a.data, mode = a.mode }
   end
   out.rejected_artefacts = json.array(self.rejected_artefacts)
-  if type(out.isolation.exceptions) == "table" then
-    json.array(out.isolation.exceptions)
+  for _, list in ipairs { "exceptions", "capabilities" } do
+    if type(out.isolation[list]) == "table" then
+      json.array(out.isolation[list])
+    end
   end
   return out
 end
