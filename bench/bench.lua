@@ -23,7 +23,9 @@ local function docker(rest)
 end
 
 local function podman(rest)
-  return ("%s run --rm --ulimit nproc=4096:4096 %s %s"):format(podman_command, LIMITS, rest)
+  -- Podman knows no nr_inodes, and its default nproc needs a capability that root may lack.
+  local limits = LIMITS:gsub(",nr_inodes=%d+", "")
+  return ("%s run --rm --ulimit nproc=4096:4096 %s %s"):format(podman_command, limits, rest)
 end
 
 local function sh(command, quiet)

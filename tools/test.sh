@@ -149,13 +149,19 @@ if [ "$want" != c ] && [ -n "$(find spec -name '*_spec.lua' 2>/dev/null | head -
     export MOONSAND_TEST_IMAGE=${MOONSAND_TEST_IMAGE:-localhost/moonsand/base:bookworm}
     tools/engines.sh status >/dev/null 2>&1 || ours=1
     tools/engines.sh up
-    eval "$(tools/engines.sh env)"
+    endpoints=$(tools/engines.sh env)
     base=${MOONSAND_BASE_TAR:-$ms_root/build/base.tar}
     tools/base-image.sh "$base"
-    for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
-        tools/base-image.sh import "$endpoint" "$base" "$MOONSAND_TEST_IMAGE"
-    done
-    # One process a file: a crash in C costs one file's results, not all.
+    (
+        eval "$endpoints"
+        for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
+            tools/base-image.sh import "$endpoint" "$base" "$MOONSAND_TEST_IMAGE"
+        done
+    )
+    # One process a file: a crash in C costs one file's results, not all. Only they see the endpoints: where these are
+    # set, tools/engines.sh takes an engine for somebody else's and will not end it.
+    # shellcheck disable=SC2016
+    lua_wrap=(bash -c 'eval "$1"; shift; exec "$@"' - "$endpoints" "${lua_wrap[@]}")
     while read -r spec; do
         if wanted "$spec"; then
             run "$spec" "${lua_wrap[@]}" lua5.4 /usr/bin/busted -o TAP --cpath="$build/lua/?.so" "$spec"

@@ -80,7 +80,7 @@ static int save_one(int top, const moonsand_artefact *a, const char *dir, moonsa
     char last[PART_MAX + 1] = "", shown[256];
     ms_printable(shown, sizeof shown, a->path ? a->path : "", a->path ? strlen(a->path) : 0);
     if (!path_ok(a->path))
-        return ms_fail(err, MOONSAND_E_INVALID, "artefact \"%s\" has a name that leads out of %s",
+        return ms_fail(err, MOONSAND_E_INVALID, "artefact \"%s\": no such name is written below %s",
                        shown, dir);
     int parent = open_parent(top, a->path, last);
     if (parent < 0)

@@ -356,11 +356,15 @@ static uint64_t dice(uint64_t n)
 
 static uint64_t some(uint64_t usual)
 {
-    switch (dice(4)) {
-    case 0: return 0;
-    case 1: return dice(usual * 2 + 1);
-    case 2: return usual;
-    default: return dice(50) ? dice(usual + 1) : dice(0);
+    switch (dice(20)) {
+    case 0:
+        return dice(usual * 2 + 1);
+    case 1:
+        return usual;
+    case 2:
+        return dice(3) ? dice(usual + 1) : dice(0);
+    default:
+        return 0;
     }
 }
 
@@ -390,9 +394,13 @@ static const char *weakness(const json_t *v, const char *key)
         if (!empty)
             return key;
     }
-    const char *s = json_string_value(v);
-    if (s && (strcmp(s, "host") == 0 || strstr(s, "unconfined") || strstr(s, "docker.sock") ||
-              strncmp(s, "container:", 10) == 0))
+    /* Names of our own choosing, and of the administrator's. */
+    bool name = strcmp(key, "name") == 0 || strcmp(key, "Runtime") == 0 ||
+                strcmp(key, "oci_runtime") == 0;
+    const char *s = name ? NULL : json_string_value(v);
+    bool source = strcmp(key, "Source") == 0 || strcmp(key, "source") == 0;
+    if (s && (strcmp(s, "host") == 0 || strstr(s, "unconfined") ||
+              strncmp(s, "container:", 10) == 0 || (source && strstr(s, "docker.sock"))))
         return s;
     const char *k, *found = NULL;
     size_t i;
@@ -442,7 +450,7 @@ static const char *round_trip(unsigned *made)
     const char *volumes[2] = {text(), text()};
     ms_container c = container(&l);
     c.name = dice(10) ? c.name : text();
-    c.uid = (uint32_t)some(60000);
+    c.uid = dice(10) ? 20001 : (uint32_t)some(60000);
     c.volumes = volumes;
     c.volume_count = dice(3);
     char path[512], why[512];
@@ -451,9 +459,9 @@ static const char *round_trip(unsigned *made)
     static char copy[256];
     if (v) {
         found = weakness(v, "");
-        if (!found && strncmp(path, facts == &docker_v1 ? "/containers/create?name=m" : "/libpod/", 8))
+        if (!found && strncmp(path, facts == &docker_v1 ? "/containers/create?name=" : "/libpod/", 8))
             found = path;
-        (void)snprintf(copy, sizeof copy, "%s", found ? found : "");
+        (void)snprintf(copy, sizeof copy, "%.200s", found ? found : "");
         found = found ? copy : NULL;
         (*made)++;
     }
