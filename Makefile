@@ -23,7 +23,7 @@ help:
 	@echo 'make valgrind   the C tests under valgrind'
 	@echo 'make fuzz       libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) a target, in build-fuzz/'
 	@echo 'make lint       format, luacheck, house rules      make format   mends the format'
-	@echo 'make bench      bench/bench.lua'
+	@echo 'make bench      moonsand beside docker run, docker-py and podman run'
 	@echo 'make install    into PREFIX=$(PREFIX) (DESTDIR is honoured)      make rock   into ./lua_modules by LuaRocks'
 	@echo 'make engines    starts the private engines; tools/engines.sh down ends them'
 	@echo 'make deps       the Debian packages for building; the targets above install what they need themselves'
@@ -93,7 +93,7 @@ format:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory build
-	@$(LUA_ENV) && exec lua5.4 bench/bench.lua
+	@tools/bench.sh $(BUILD)
 
 install: build
 	cmake --install $(BUILD) --prefix $(PREFIX)

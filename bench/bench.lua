@@ -193,15 +193,27 @@ local list = {}
 for i = 1, COUNT do
   list[i] = i
 end
-local fds = descriptors()
-local rss = rss_kib()
-local many = timed(function()
-  moonsand.map(list, 4, function()
+-- Both sides of "flat" are measured with everything that is kept for reuse in place.
+local function four_at_a_time(count)
+  moonsand.map(table.move(list, 1, count, 1, {}), 4, function()
     local r = assert(box:run { code = PROGRAM })
     assert(r.stdout == "4\n", r.status)
   end)
+end
+local function settled()
+  while engines.docker:pending() > 0 do
+    engines.docker:wait(0.1)
+    engines.docker:step()
+  end
+  collectgarbage()
+  return descriptors(), rss_kib()
+end
+four_at_a_time(20)
+local fds, rss = settled()
+local many = timed(function()
+  four_at_a_time(COUNT)
 end)
-local rss_after, fds_after = rss_kib(), descriptors()
+local fds_after, rss_after = settled()
 local shell = timed(function()
   sh(("seq %d | xargs -P 4 -I{} %s"):format(COUNT, docker(program)), true)
 end)

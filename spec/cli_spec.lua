@@ -246,12 +246,12 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
 
   it("Ctrl-C ends it with 130", function()
     write(script, "import time; time.sleep(60)")
-    local p = assert(io.popen(("LUA_PATH='%s' LUA_CPATH='%s' timeout -s INT 3 lua5.4 bin/moonsand run %s "
-      .. "--engine %s --image %s 2>/dev/null; echo $?"):format(package.path, package.cpath, script, docker, base)))
-    -- timeout reports 124 for itself unless told to keep the program's status
+    local p = assert(io.popen(("LUA_PATH='%s' LUA_CPATH='%s' timeout --preserve-status -s INT 3 "
+      .. "lua5.4 bin/moonsand run %s --engine %s --image %s 2>/dev/null; echo $?"):format(
+      package.path, package.cpath, script, docker, base)))
     local text = p:read "a"
     p:close()
-    assert.matches("^12[45]\n$", text:gsub("130", "124"))
+    assert.equal("130\n", text)
   end)
 
   it("doctor looks at everything and runs a container", function()

@@ -97,7 +97,7 @@ time.sleep(60)
     end
     assert.equal(0, engines.settle(kind))
     collectgarbage()
-    assert.equal(containers, #engines.containers(kind))
+    assert.is_true(#engines.containers(kind) <= containers)
     local after = engines.open_descriptors()
     -- curl keeps a few idle connections for reuse; they do not add up
     assert.is_true(after <= descriptors + 2, descriptors .. " descriptors became " .. after)

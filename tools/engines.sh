@@ -248,6 +248,9 @@ cmd_env() {
     find_run_dir
     printf "export MOONSAND_TEST_DOCKER='%s'\n" "${MOONSAND_TEST_DOCKER:-unix://$(docker_sock)}"
     printf "export MOONSAND_TEST_PODMAN='%s'\n" "${MOONSAND_TEST_PODMAN:-unix://$(podman_sock)}"
+    # The same Podman as a command, for the benchmark's peer.
+    podman_configure
+    printf "export MOONSAND_TEST_PODMAN_COMMAND='podman %s'\n" "${podman_flags[*]}"
 }
 
 cmd_status() {

@@ -1,6 +1,6 @@
-/* The self-check's reading of what the agent saw. The first byte chooses what was asked for; then come
- * items, each begun by a line "=name". Whatever the bytes are, it ends in a verdict; and what passed must
- * no longer pass when one more mount or device stands in it. */
+/* The self-check's reading of what the agent saw. The first byte chooses what was asked for; then
+ * come items, each begun by a line "=name". Whatever the bytes are, it ends in a verdict; and what
+ * passed must no longer pass when one more mount or device stands in it. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,8 @@ static int verify(const char *text, size_t len, uint8_t flags, const char *to, c
                    .binds = &refs,
                    .bind_count = flags & 1,
                    .exec_tmp = flags & 2};
-    ms_container c = {.limits = &l, .uid = 2000001, .volumes = &volume, .volume_count = flags >> 2 & 1};
+    ms_container c = {
+        .limits = &l, .uid = 2000001, .volumes = &volume, .volume_count = flags >> 2 & 1};
     moonsand_engine_facts facts = {.kind = flags & 8 ? "podman" : "docker",
                                    .cgroup_version = flags & 16 ? 2 : 1,
                                    .rootless = flags & 32};

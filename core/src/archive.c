@@ -8,8 +8,8 @@
 #include "proto.h"
 #include "spec.h"
 
-/* Programs do name localhost, and we tell Podman not to make its own /etc/hosts. (Docker replaces the
- * image's by an empty one when there is no network; nothing helps there.) */
+/* Programs do name localhost, and we tell Podman not to make its own /etc/hosts. (Docker replaces
+ * the image's by an empty one when there is no network; nothing helps there.) */
 static const char hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
 
 /* Equal input, equal bytes, so that an image's layer is the same wherever it is made. */

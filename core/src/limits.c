@@ -15,12 +15,18 @@
 
 /* Directories that a container gets no look at: what is in them, above them and below them. */
 static const char *const forbidden_sources[] = {
-    "/boot",          "/dev",
-    "/etc",           "/proc",
-    "/root",          "/run",
-    "/sys",           "/var/lib/containerd",
-    "/var/lib/containers", "/var/lib/docker",
-    "/var/lib/kubelet", "/var/run",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/docker",
+    "/var/lib/kubelet",
+    "/var/run",
     NULL,
 };
 /* Places inside that carry a wall. /run and /var/tmp are covered by us on Podman. */
@@ -82,10 +88,9 @@ static int resolve_machine(ms_limits *l, const moonsand_sandbox_options *o,
                        (unsigned long long)(l->nano_cpus / S),
                        (unsigned long long)(l->nano_cpus % S / (10 * MS)), facts->cpus);
     if (facts->memory_bytes && l->memory_bytes > facts->memory_bytes)
-        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
-                       "memory_bytes is %llu, but the engine's machine has %llu",
-                       (unsigned long long)l->memory_bytes,
-                       (unsigned long long)facts->memory_bytes);
+        return ms_fail(
+            err, MOONSAND_E_UNSUPPORTED, "memory_bytes is %llu, but the engine's machine has %llu",
+            (unsigned long long)l->memory_bytes, (unsigned long long)facts->memory_bytes);
     return 0;
 }
 
@@ -105,9 +110,9 @@ static int resolve_numbers(ms_limits *l, const moonsand_sandbox_options *o, moon
         {"artefact_count", o->artefact_count, 256, 1, 65536},
         {"value_bytes", o->value_bytes, MIB, 1, MIB},
     };
-    uint64_t *const out[] = {&pids,          &l->disk_bytes,   &inodes,          &l->shm_bytes,
-                             &files,         &l->timeout_ns,   &l->stdout_bytes, &l->stderr_bytes,
-                             &artefacts,     &l->value_bytes};
+    uint64_t *const out[] = {&pids,      &l->disk_bytes, &inodes,          &l->shm_bytes,
+                             &files,     &l->timeout_ns, &l->stdout_bytes, &l->stderr_bytes,
+                             &artefacts, &l->value_bytes};
     for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
         if (number_resolve(out[i], &first[i], err))
             return -1;

@@ -13,8 +13,8 @@
 #define PATH_BYTES_MAX 4096
 
 /* Names come from the program. run.c has checked them; what is written to disk is checked again
- * here, where the damage would be. One component at a time with O_NOFOLLOW needs no openat2: no part
- * is "..", so no link and no rename of a directory leads out. */
+ * here, where the damage would be. One component at a time with O_NOFOLLOW needs no openat2: no
+ * part is "..", so no link and no rename of a directory leads out. */
 
 static bool part_next(const char **p, char part[PART_MAX + 1])
 {
@@ -85,8 +85,8 @@ static int save_one(int top, const moonsand_artefact *a, const char *dir, moonsa
     int parent = open_parent(top, a->path, last);
     if (parent < 0)
         return ms_fail_errno(err, errno, "artefact \"%s\": its directory in %s", shown, dir);
-    int fd = openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    a->mode & 0777);
+    int fd =
+        openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, a->mode & 0777);
     int why = errno, rc = fd < 0 ? -1 : 0;
     if (fd >= 0) {
         rc = write_all(fd, a->data, a->len);

@@ -12,8 +12,8 @@
 
 #define ERRNO_ENOSYS 38 /* of the engine's kernel, the same on both architectures */
 
-/* One argument test; mask 0 means plain equality. Plain equality looks at 64 bits, a mask only at its
- * own: where the kernel takes an int, the upper half must either be masked off or be zero. */
+/* One argument test; mask 0 means plain equality. Plain equality looks at 64 bits, a mask only at
+ * its own: where the kernel takes an int, the upper half must either be masked off or be zero. */
 typedef struct arg {
     unsigned index;
     uint64_t mask, value;
@@ -24,10 +24,12 @@ typedef struct rule {
     size_t count;
 } rule;
 
-#define NEW_NAMESPACES 0x7e020000ull /* CLONE_NEWNS|CGROUP|UTS|IPC|USER|PID|NET; NEWTIME: only clone3 */
+/* CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET; NEWTIME exists for clone3 only. */
+#define NEW_NAMESPACES 0x7e020000ull
 #define LOW 0xffffffffull
 
-/* arg1 & 12 == 0: SOCK_STREAM, SOCK_DGRAM (and RAW, RDM, which need a capability or do not exist). */
+/* clang-format off */
+/* Type & 12 == 0: SOCK_STREAM and DGRAM (and RAW, RDM, which need a capability or do not exist). */
 #define INET(family, protocol) {"socket", {{0, 0, family}, {1, 12, 0}, {2, 0, protocol}}, 3}
 #define IOCTL(mask, value) {"ioctl", {{1, mask, value}}, 1}
 
@@ -41,19 +43,21 @@ static const rule rules[] = {
     INET(10, 0), INET(10, 6), INET(10, 17),
     {"socketpair", {{0, 0, 1}}, 1},
     /* Terminals without TIOCSTI (0x5412), TIOCLINUX (0x541c), TIOCCONS and TIOCSETD: */
-    IOCTL(LOW & ~0xfull, 0x5400), /* TCGETS ... TIOCGPGRP */
-    IOCTL(LOW & ~1ull, 0x5410),   /* TIOCSPGRP, TIOCOUTQ */
-    IOCTL(LOW, 0x5413),           /* TIOCGWINSZ */
-    IOCTL(LOW & ~3ull, 0x5414),   /* TIOCSWINSZ ... */
-    IOCTL(LOW & ~3ull, 0x5418),   /* ... FIONREAD */
-    IOCTL(LOW & ~1ull, 0x5420),   /* TIOCPKT, FIONBIO */
-    IOCTL(LOW & ~1ull, 0x5428),   /* TIOCGSID */
-    IOCTL(LOW, 0x5441),           /* TIOCGPTPEER */
-    IOCTL(LOW & ~3ull, 0x5450),   /* FIONCLEX, FIOCLEX, FIOASYNC */
+    IOCTL(LOW & ~0xfull, 0x5400),  /* TCGETS ... TIOCGPGRP */
+    IOCTL(LOW & ~1ull, 0x5410),    /* TIOCSPGRP, TIOCOUTQ */
+    IOCTL(LOW, 0x5413),            /* TIOCGWINSZ */
+    IOCTL(LOW & ~3ull, 0x5414),    /* TIOCSWINSZ ... */
+    IOCTL(LOW & ~3ull, 0x5418),    /* ... FIONREAD */
+    IOCTL(LOW & ~1ull, 0x5420),    /* TIOCPKT, FIONBIO */
+    IOCTL(LOW & ~1ull, 0x5428),    /* TIOCGSID */
+    IOCTL(LOW, 0x5441),            /* TIOCGPTPEER */
+    IOCTL(LOW & ~3ull, 0x5450),    /* FIONCLEX, FIOCLEX, FIOASYNC */
     IOCTL(LOW & ~0xffull, 0x8900), /* sockets' own */
     /* Anything that carries data by the _IOR/_IOW convention: files and pseudo terminals. */
-    IOCTL(0x80000000ull, 0x80000000), IOCTL(0x40000000ull, 0x40000000),
+    IOCTL(0x80000000ull, 0x80000000),
+    IOCTL(0x40000000ull, 0x40000000),
 };
+/* clang-format on */
 
 static int put_rule(ms_buf *b, const rule *r)
 {
@@ -85,10 +89,11 @@ static int put_profile(ms_buf *b, const char *architecture)
 #undef X
     };
     /* EPERM and never a kill: a C library that tries something new must be able to fall back. */
-    if (ms_buf_addf(b,
-                    "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"%s\"],\"syscalls\":["
-                    "{\"names\":[",
-                    architecture))
+    if (ms_buf_addf(
+            b,
+            "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"%s\"],\"syscalls\":["
+            "{\"names\":[",
+            architecture))
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (ms_buf_addf(b, "%s\"%s\"", i ? "," : "", names[i]))
@@ -129,9 +134,10 @@ static int open_dir(char **path, moonsand_error **err)
     *path = NULL;
     const char *top = geteuid() == 0 ? "/run" : secure_getenv("XDG_RUNTIME_DIR");
     if (!top || top[0] != '/')
-        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
-                       "Podman reads the seccomp profile from a file, and XDG_RUNTIME_DIR, where it "
-                       "would go, is not set");
+        return ms_fail(
+            err, MOONSAND_E_UNSUPPORTED,
+            "Podman reads the seccomp profile from a file, and XDG_RUNTIME_DIR, where it "
+            "would go, is not set");
     char *dir = ms_asprintf("%s/moonsand", top);
     if (!dir)
         return ms_fail_nomem(err);
@@ -169,7 +175,8 @@ static bool file_is(int dir, const char *name, const ms_buf *want)
         ssize_t n = read(fd, piece, sizeof piece);
         if (n < 0 && errno == EINTR)
             continue;
-        same = n > 0 && (size_t)n <= want->len - at && memcmp(piece, want->data + at, (size_t)n) == 0;
+        same =
+            n > 0 && (size_t)n <= want->len - at && memcmp(piece, want->data + at, (size_t)n) == 0;
         at += same ? (size_t)n : 0;
     }
     close(fd);

@@ -1,13 +1,14 @@
 /* System calls that a program may make whatever their arguments are; sorted. Written by hand, from
- * what CPython, numpy and the usual libraries call on amd64 and arm64; a name that an architecture or
- * an old libseccomp lacks is skipped by the engine.
+ * what CPython, numpy and the usual libraries call on amd64 and arm64; a name that an architecture
+ * or an old libseccomp lacks is skipped by the engine.
  *
  * Left out on purpose: all that changes namespaces, mounts or the machine; ptrace and
  * process_vm_*, process_madvise, kcmp, pidfd_getfd (other processes' memory and descriptors); keys;
- * bpf, perf; io_uring, libaio, userfaultfd, vmsplice, remap_file_pages (kernel surface that interpreters
- * do without); SysV IPC and message queues (outlive or bypass the limits); mknod, setxattr; NUMA
- * placement; mincore, cachestat (who else uses a file); memfd_secret; sync, syncfs (they make the
- * whole machine's disks write); modify_ldt, iopl, ioperm. */
+ * bpf, perf; io_uring, libaio, userfaultfd, vmsplice, remap_file_pages (kernel surface that
+ * interpreters do without); SysV IPC and message queues (outlive or bypass the limits); mknod,
+ * setxattr; NUMA placement; mincore, cachestat (who else uses a file); memfd_secret; sync, syncfs
+ * (they make the whole machine's disks write); modify_ldt, iopl, ioperm. */
+/* clang-format off */
 #define MS_SECCOMP_NAMES(X) \
     X(accept) X(accept4) X(access) X(alarm) X(arch_prctl) X(bind) X(brk) X(capget) X(capset) \
     X(chdir) X(chmod) X(chown) X(clock_getres) X(clock_gettime) X(clock_nanosleep) X(close) \
@@ -45,3 +46,4 @@
     X(timerfd_create) X(timerfd_gettime) X(timerfd_settime) X(times) X(tkill) X(truncate) \
     X(umask) X(uname) X(unlink) X(unlinkat) X(utime) X(utimensat) X(utimes) X(vfork) X(wait4) \
     X(waitid) X(write) X(writev)
+/* clang-format on */

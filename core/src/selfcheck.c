@@ -197,7 +197,7 @@ static void check_id(ms_walls *w, ms_slice text)
  * CAP_NET_ADMIN. */
 static bool fallback_tunnel(ms_slice name)
 {
-    static const char *const names[] = {"tunl0",   "gre0",  "gretap0", "erspan0", "ip_vti0",
+    static const char *const names[] = {"tunl0",    "gre0", "gretap0", "erspan0", "ip_vti0",
                                         "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0", NULL};
     for (size_t i = 0; names[i]; i++) {
         if (ms_slice_is(name, names[i]))
@@ -344,7 +344,8 @@ int ms_probe_verify(const ms_probe *p, const ms_container *c, const moonsand_eng
     ms_slice item[ITEMS];
     for (size_t i = 0; i < ITEMS; i++) {
         item[i] = (ms_slice){p->items[i].data ? p->items[i].data : "", p->items[i].len};
-        /* What cannot be seen counts as not there. A network namespace without IPv4 has no routes. */
+        /* What cannot be seen counts as not there. A network namespace without IPv4 has no routes.
+         */
         if (!p->seen[i] || (i != ROUTE && p->items[i].len == 0))
             ms_wall_missing(&w, "\"%s\" was not reported", item_names[i]);
     }

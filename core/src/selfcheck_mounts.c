@@ -263,8 +263,8 @@ void ms_check_mounts(ms_walls *w, ms_slice text)
         if (is(&m, "/"))
             ms_wall_missing(w, "the root file system is writable");
         else
-            ms_wall_missing(w, "%s mount at %.100s", m.writable ? "writable or wrong" : "unexpected",
-                            m.point);
+            ms_wall_missing(w, "%s mount at %.100s",
+                            m.writable ? "writable or wrong" : "unexpected", m.point);
     }
     absent(w, &s);
 }

@@ -6,24 +6,59 @@
 
 /* Names of the machine's own: Docker 20.10's list and what later ones added. */
 const char *const ms_masked_default[] = {
-    "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
-    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi",       "/proc/timer_list",
-    "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
     NULL,
 };
 /* What tells a program about the machine and its neighbours, and that no interpreter reads.
  * /proc/meminfo, stat and cpuinfo stay: glibc, OpenBLAS and numpy read them. */
 const char *const ms_masked_extended[] = {
-    "/proc/buddyinfo", "/proc/cmdline",     "/proc/config.gz", "/proc/consoles",
-    "/proc/diskstats", "/proc/iomem",       "/proc/ioports",   "/proc/kallsyms",
-    "/proc/key-users", "/proc/kmsg",        "/proc/kpagecgroup", "/proc/kpagecount",
-    "/proc/kpageflags", "/proc/locks",      "/proc/modules",   "/proc/pagetypeinfo",
-    "/proc/partitions", "/proc/pressure",   "/proc/schedstat", "/proc/slabinfo",
-    "/proc/softirqs",  "/proc/swaps",       "/proc/vmallocinfo", "/proc/zoneinfo",
-    "/sys/block",      "/sys/bus",          "/sys/class",      "/sys/dev",
-    "/sys/devices/virtual/dmi", "/sys/hypervisor", "/sys/kernel/debug", "/sys/kernel/slab",
-    "/sys/kernel/tracing", "/sys/module",   "/sys/power",      NULL,
+    "/proc/buddyinfo",
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/consoles",
+    "/proc/diskstats",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/key-users",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/locks",
+    "/proc/modules",
+    "/proc/pagetypeinfo",
+    "/proc/partitions",
+    "/proc/pressure",
+    "/proc/schedstat",
+    "/proc/slabinfo",
+    "/proc/softirqs",
+    "/proc/swaps",
+    "/proc/vmallocinfo",
+    "/proc/zoneinfo",
+    "/sys/block",
+    "/sys/bus",
+    "/sys/class",
+    "/sys/dev",
+    "/sys/devices/virtual/dmi",
+    "/sys/hypervisor",
+    "/sys/kernel/debug",
+    "/sys/kernel/slab",
+    "/sys/kernel/tracing",
+    "/sys/module",
+    "/sys/power",
+    NULL,
 };
 const char *const ms_readonly_paths[] = {
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
@@ -39,18 +74,6 @@ const ms_profile *ms_profile_for(const char *kind)
     if (strcmp(kind, ms_profile_docker.kind) == 0)
         return &ms_profile_docker;
     return strcmp(kind, ms_profile_podman.kind) == 0 ? &ms_profile_podman : NULL;
-}
-
-void ms_profile_uids(const ms_profile *profile, const moonsand_engine_facts *facts, uint32_t *low,
-                     uint32_t *high)
-{
-    *low = profile->uid_low;
-    *high = profile->uid_high;
-    if (facts->rootless || facts->userns_remap) {
-        /* A mapping is 65536 ids long, as a rule; the low ones belong to the image's own users. */
-        *low = 20000;
-        *high = 59999;
-    }
 }
 
 bool ms_volume_needs_cover(const ms_container *c, const char *path)
@@ -97,8 +120,7 @@ static int volumes_check(const ms_container *c, moonsand_error **err)
     return 0;
 }
 
-int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts,
-                       moonsand_error **err)
+int ms_container_check(const ms_container *c, moonsand_error **err)
 {
     /* It goes into a URL. */
     size_t n = strspn(c->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
@@ -106,8 +128,6 @@ int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts
         return ms_fail(err, MOONSAND_E_INVALID, "the container's name is not plain");
     if (c->uid == 0 || c->uid > INT32_MAX)
         return ms_fail(err, MOONSAND_E_INVALID, "uid %u: a sandbox never runs as root", c->uid);
-    if ((facts->rootless || facts->userns_remap) && c->uid > 65535)
-        return ms_fail(err, MOONSAND_E_INVALID, "uid %u is not mapped by this engine", c->uid);
     if (!c->image_id || !*c->image_id)
         return ms_fail(err, MOONSAND_E_INVALID, "no image");
     return volumes_check(c, err);
@@ -148,7 +168,8 @@ json_t *ms_spec_labels(bool *bad, const ms_container *c)
 static json_t *exceptions(bool *bad, const ms_limits *l)
 {
     json_t *a = json_array();
-    if (l->network == MOONSAND_NETWORK_BRIDGE && json_array_append_new(a, json_string("network=bridge")))
+    if (l->network == MOONSAND_NETWORK_BRIDGE &&
+        json_array_append_new(a, json_string("network=bridge")))
         *bad = true;
     for (size_t i = 0; i < l->bind_count; i++) {
         if (json_array_append_new(

@@ -30,55 +30,54 @@ typedef struct ms_limits {
 } ms_limits;
 void ms_limits_free(ms_limits *l);
 /* Fills in defaults and checks each value: INVALID names option, value, allowed range; UNSUPPORTED
- * when it is above the machine's CPUs or memory (facts). Binds: absolute, normal (no "..", no "//"),
- * source not /, /proc, /sys, /dev, /run, /var/run, /etc, /root, /var/lib/docker, /var/lib/containers nor a parent
- * or child of those that matters, nor a socket; target not over /, /proc, /sys, /dev, /tmp, /.moonsand; at most 16. */
+ * when it is above the machine's CPUs or memory (facts). Binds: absolute, normal (no "..", no
+ * "//"), source not /, /proc, /sys, /dev, /run, /var/run, /etc, /root, /var/lib/docker,
+ * /var/lib/containers nor a parent or child of those that matters, nor a socket; target not over /,
+ * /proc, /sys, /dev, /tmp, /.moonsand; at most 16. */
 int ms_limits_resolve(ms_limits *out, const moonsand_sandbox_options *options,
                       const moonsand_engine_facts *facts, moonsand_error **err);
 
-/* Absolute, below /, no empty part, no "." or "..", nothing that an engine's option syntax would cut. */
+/* Absolute, below /, no empty part, no "." or "..", nothing that an engine's option syntax would
+ * cut. */
 bool ms_path_normal(const char *path);
 bool ms_path_within(const char *path, const char *top); /* is top, or lies below it */
 
 /* One container to be, resolved. All borrowed. */
 typedef struct ms_container {
     const ms_limits *limits;
-    const char *image_id;            /* with the agent layer, by id */
-    const char *name;                /* "moonsand-<hex>" */
-    const char *owner;               /* label moonsand.owner */
-    int64_t lease_epoch_s;           /* label moonsand.lease */
-    uint32_t uid;                    /* and gid; of this container alone */
-    const char *const *volumes;      /* paths of the image's VOLUMEs: each is covered by a small tmpfs */
+    const char *image_id;       /* with the agent layer, by id */
+    const char *name;           /* "moonsand-<hex>" */
+    const char *owner;          /* label moonsand.owner */
+    int64_t lease_epoch_s;      /* label moonsand.lease */
+    uint32_t uid;               /* and gid; of this container alone */
+    const char *const *volumes; /* paths of the image's VOLUMEs: each is covered by a small tmpfs */
     size_t volume_count;
-    const char *seccomp_path;        /* Podman: file on the engine's machine with the profile */
+    const char *seccomp_path; /* Podman: file on the engine's machine with the profile */
 } ms_container;
 
 /* What differs between engine kinds, each in a file of its own: spec_docker.c, spec_podman.c. */
 typedef struct ms_profile {
     const char *kind;
-    /* The path of the call (without the version) and its body. UNSUPPORTED with the reason when this
-     * engine cannot apply something. */
+    /* The path of the call (without the version) and its body. UNSUPPORTED with the reason when
+     * this engine cannot apply something. */
     int (*create)(ms_buf *path, ms_buf *body, const ms_container *c,
                   const moonsand_engine_facts *facts, moonsand_error **err);
-    bool seccomp_by_path;  /* profile must be a file on the engine's machine */
+    bool seccomp_by_path;       /* profile must be a file on the engine's machine */
     uint32_t uid_low, uid_high; /* where container ids are the machine's ids */
 } ms_profile;
 const ms_profile *ms_profile_for(const char *kind); /* "docker", "podman"; else NULL */
 extern const ms_profile ms_profile_docker, ms_profile_podman;
-/* The bounds for ms_uid_take(): the profile's, or others below 65536 where ids are mapped. */
-void ms_profile_uids(const ms_profile *profile, const moonsand_engine_facts *facts, uint32_t *low,
-                     uint32_t *high);
 
 /* Shared by the profiles. Lists end with NULL. */
 extern const char *const ms_masked_default[];  /* what engines mask by themselves */
 extern const char *const ms_masked_extended[]; /* what we mask on top */
 extern const char *const ms_readonly_paths[];
 /* INVALID or UNSUPPORTED when a container like this must not be created at all. */
-int ms_container_check(const ms_container *c, const moonsand_engine_facts *facts,
-                       moonsand_error **err);
+int ms_container_check(const ms_container *c, moonsand_error **err);
 /* An image volume that needs a cover: all but /tmp and those that are a bind's target. */
 bool ms_volume_needs_cover(const ms_container *c, const char *path);
-/* Sets object[key], takes value; *bad becomes true when there is no memory, for one check at the end. */
+/* Sets object[key], takes value; *bad becomes true when there is no memory, for one check at the
+ * end. */
 void ms_spec_set(bool *bad, json_t *object, const char *key, json_t *value);
 json_t *ms_spec_strings(bool *bad, const char *const *list); /* NULL-terminated */
 json_t *ms_spec_labels(bool *bad, const ms_container *c);

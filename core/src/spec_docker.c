@@ -7,7 +7,8 @@
 #include "spec.h"
 
 /* A daemon that is newer than this knows a field that an older one would ignore without a word;
- * nothing below needs more than API 1.40 (IpcMode, CgroupnsMode on 20.10 and later, MaskedPaths). */
+ * nothing below needs more than API 1.40 (IpcMode, CgroupnsMode on 20.10 and later, MaskedPaths).
+ */
 
 static json_t *ulimit(bool *bad, const char *name, uint64_t value)
 {
@@ -166,7 +167,7 @@ static int create(ms_buf *path, ms_buf *body, const ms_container *c,
 {
     static const char *const agent[] = {MS_AGENT_PATH_INSIDE, NULL}, *const none[] = {NULL};
     static const char *const no_check[] = {"NONE", NULL};
-    if (ms_container_check(c, facts, err))
+    if (ms_container_check(c, err))
         return -1;
     bool bad = false;
     json_t *host = host_config(&bad, c, facts, err);
@@ -187,7 +188,8 @@ static int create(ms_buf *path, ms_buf *body, const ms_container *c,
     ms_spec_set(&bad, o, "AttachStdin", json_true());
     ms_spec_set(&bad, o, "AttachStdout", json_true());
     ms_spec_set(&bad, o, "AttachStderr", json_true());
-    ms_spec_set(&bad, o, "NetworkDisabled", json_boolean(c->limits->network == MOONSAND_NETWORK_NONE));
+    ms_spec_set(&bad, o, "NetworkDisabled",
+                json_boolean(c->limits->network == MOONSAND_NETWORK_NONE));
     ms_spec_set(&bad, o, "StopSignal", json_string("SIGKILL"));
     ms_spec_set(&bad, o, "StopTimeout", json_integer(1));
     ms_spec_set(&bad, health, "Test", ms_spec_strings(&bad, no_check));

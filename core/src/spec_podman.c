@@ -8,7 +8,8 @@
 
 /* Podman's own API, not the Docker-compatible one, which ignores MaskedPaths and Runtime, takes
  * Docker's IpcMode and ShmSize apart from each other, and adds writable /run and /var/tmp. Its
- * JSON is Podman's SpecGenerator; unknown fields are ignored, so the self-check has the last word. */
+ * JSON is Podman's SpecGenerator; unknown fields are ignored, so the self-check has the last word.
+ */
 
 static void append(bool *bad, json_t *array, json_t *value)
 {
@@ -59,8 +60,8 @@ static json_t *mount(bool *bad, const char *type, const char *source, const char
 
 static json_t *cover(bool *bad, const char *target)
 {
-    static const char *const options[] = {"ro", "nosuid", "nodev", "noexec", "size=65536",
-                                          "mode=0555", "private", NULL};
+    static const char *const options[] = {"ro",         "nosuid",    "nodev",   "noexec",
+                                          "size=65536", "mode=0555", "private", NULL};
     _Static_assert(MS_COVER_BYTES == 65536, "the size above");
     return mount(bad, "tmpfs", "tmpfs", target, ms_spec_strings(bad, options));
 }
@@ -68,7 +69,8 @@ static json_t *cover(bool *bad, const char *target)
 static json_t *mounts(bool *bad, const ms_container *c)
 {
     static const char *const bind_options[] = {"bind", "ro", "rprivate", "nosuid", "nodev", NULL};
-    static const char *const tmp_options[] = {"rw", "nosuid", "nodev", "mode=1777", "private", NULL};
+    static const char *const tmp_options[] = {"rw",        "nosuid",  "nodev",
+                                              "mode=1777", "private", NULL};
     const ms_limits *l = c->limits;
     json_t *a = json_array(), *tmp = ms_spec_strings(bad, tmp_options);
     append(bad, tmp, json_string(l->exec_tmp ? "exec" : "noexec"));
@@ -77,8 +79,9 @@ static json_t *mounts(bool *bad, const ms_container *c)
     append(bad, a, cover(bad, "/run"));
     append(bad, a, cover(bad, "/var/tmp"));
     for (size_t i = 0; i < l->bind_count; i++)
-        append(bad, a, mount(bad, "bind", l->binds[i].source, l->binds[i].target,
-                             ms_spec_strings(bad, bind_options)));
+        append(bad, a,
+               mount(bad, "bind", l->binds[i].source, l->binds[i].target,
+                     ms_spec_strings(bad, bind_options)));
     return a;
 }
 
@@ -96,7 +99,8 @@ static json_t *resources(bool *bad, const ms_limits *l, const moonsand_engine_fa
     ms_spec_set(bad, pids, "limit", json_integer(l->pids));
     ms_spec_set(bad, r, "pids", pids);
     ms_spec_set(bad, cpu, "period", json_integer((json_int_t)period));
-    ms_spec_set(bad, cpu, "quota", json_integer((json_int_t)(l->nano_cpus / (1000000000 / period))));
+    ms_spec_set(bad, cpu, "quota",
+                json_integer((json_int_t)(l->nano_cpus / (1000000000 / period))));
     ms_spec_set(bad, r, "cpu", cpu);
     return r;
 }
@@ -178,7 +182,7 @@ static void set_walls(bool *bad, json_t *o, const ms_container *c,
 static int create(ms_buf *path, ms_buf *body, const ms_container *c,
                   const moonsand_engine_facts *facts, moonsand_error **err)
 {
-    if (ms_container_check(c, facts, err))
+    if (ms_container_check(c, err))
         return -1;
     if (!c->seccomp_path || c->seccomp_path[0] != '/')
         return ms_fail(err, MOONSAND_E_UNSUPPORTED,

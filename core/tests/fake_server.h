@@ -51,6 +51,18 @@ static inline ssize_t fake_read(fake_conn *c, void *p, size_t n)
     return c->ssl != NULL ? SSL_read(c->ssl, p, (int)n) : recv(c->fd, p, n, 0);
 }
 
+static inline bool fake_read_all(fake_conn *c, void *p, size_t n)
+{
+    for (char *at = p; n != 0;) {
+        ssize_t r = fake_read(c, at, n);
+        if (r <= 0)
+            return false;
+        at += r;
+        n -= (size_t)r;
+    }
+    return true;
+}
+
 static inline bool fake_send(fake_conn *c, const void *p, size_t n)
 {
     for (const char *at = p; n != 0;) {

@@ -6,8 +6,8 @@
 #include "spec.h"
 #include "tap.h"
 
-static void entry(struct archive *a, const char *path, unsigned type, unsigned mode, const char *data,
-                  size_t len)
+static void entry(struct archive *a, const char *path, unsigned type, unsigned mode,
+                  const char *data, size_t len)
 {
     struct archive_entry *e;
     if (archive_read_next_header(a, &e) != ARCHIVE_OK) {

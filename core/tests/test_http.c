@@ -107,12 +107,15 @@ static void echo(fake_conn *c, void *arg)
         static _Thread_local char body[1 << 16];
         size_t len = 0;
         const char *cl = strcasestr(c->head, "Content-Length: ");
-        if (cl != NULL)
-            for (size_t want = strtoul(cl + 16, NULL, 10); len < want;)
-                len += (size_t)fake_read(c, body + len, want - len);
-        else if (strstr(c->head, "chunked") != NULL)
+        if (cl != NULL) {
+            len = strtoul(cl + 16, NULL, 10);
+            if (len > sizeof(body) || !fake_read_all(c, body, len))
+                return;
+        } else if (strstr(c->head, "chunked") != NULL) {
             while (len < 5 || memcmp(body + len - 5, "0\r\n\r\n", 5) != 0)
-                len += (size_t)fake_read(c, body + len, sizeof(body) - len);
+                if (len == sizeof(body) || !fake_read_all(c, body + len++, 1))
+                    return;
+        }
         char head[256];
         snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: %zu\r\n\r\n",
                  strlen(c->head) + len);

@@ -179,17 +179,44 @@ static void bind(const char *source, const char *target, moonsand_code want)
 
 static void binds(void)
 {
-    static const char *const sources[] = {
-        "/", "", "data", "./data", "/data/", "//data", "/data//x", "/data/../etc", "/data/.",
-        "/proc", "/proc/1", "/sys", "/dev", "/dev/shm", "/etc", "/etc/ssl", "/root", "/root/.ssh",
-        "/run", "/run/docker.sock", "/var/run", "/var/run/docker.sock", "/var", "/var/lib",
-        "/var/lib/docker", "/var/lib/docker/x", "/var/lib/containers", "/boot", "/a,b", "/a:b",
-        "/a\nb", NULL};
+    static const char *const sources[] = {"/",
+                                          "",
+                                          "data",
+                                          "./data",
+                                          "/data/",
+                                          "//data",
+                                          "/data//x",
+                                          "/data/../etc",
+                                          "/data/.",
+                                          "/proc",
+                                          "/proc/1",
+                                          "/sys",
+                                          "/dev",
+                                          "/dev/shm",
+                                          "/etc",
+                                          "/etc/ssl",
+                                          "/root",
+                                          "/root/.ssh",
+                                          "/run",
+                                          "/run/docker.sock",
+                                          "/var/run",
+                                          "/var/run/docker.sock",
+                                          "/var",
+                                          "/var/lib",
+                                          "/var/lib/docker",
+                                          "/var/lib/docker/x",
+                                          "/var/lib/containers",
+                                          "/boot",
+                                          "/a,b",
+                                          "/a:b",
+                                          "/a\nb",
+                                          NULL};
     for (size_t i = 0; sources[i]; i++)
         bind(sources[i], "/data", MOONSAND_E_INVALID);
-    static const char *const targets[] = {"/", "", "x", "/proc", "/proc/x", "/sys/fs", "/dev",
-                                          "/dev/shm", "/tmp", "/tmp/x", "/.moonsand",
-                                          "/.moonsand/agent", "/a/../b", "/a:b", "/run/x", NULL};
+    static const char *const targets[] = {"/",       "",        "x",          "/proc",
+                                          "/proc/x", "/sys/fs", "/dev",       "/dev/shm",
+                                          "/tmp",    "/tmp/x",  "/.moonsand", "/.moonsand/agent",
+                                          "/a/../b", "/a:b",    "/run/x",     NULL};
     for (size_t i = 0; targets[i]; i++)
         bind("/srv/data", targets[i], MOONSAND_E_INVALID);
     bind(NULL, "/data", MOONSAND_E_INVALID);
@@ -230,8 +257,7 @@ static void links(void)
     o.binds = &b;
     o.bind_count = 1;
     ms_limits l;
-    ok(symlink("/etc", path) == 0 &&
-           resolve(&l, &o, &here, why, sizeof why) == MOONSAND_E_INVALID,
+    ok(symlink("/etc", path) == 0 && resolve(&l, &o, &here, why, sizeof why) == MOONSAND_E_INVALID,
        "a link to /etc is refused: %s", why);
     ok(unlink(path) == 0 && symlink("/", path) == 0 &&
            resolve(&l, &o, &here, why, sizeof why) == MOONSAND_E_INVALID,

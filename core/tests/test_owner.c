@@ -58,8 +58,10 @@ static void labels(void)
     ms_free(other_ns);
     ms_free(own);
 
-    static const char *const odd[] = {"", "/", "////", "a/b/c/d/e", "a/b/1/2", "a/b/1/2/3/4",
-                                      "a/b/1/0/3", "a/b/1/99999999999999999999/3", "a/b/-1/2/3"};
+    static const char *const odd[] = {
+        "",          "/",           "////",      "a/b/c/d/e",
+        "a/b/1/2",   "a/b/1/2/3/4", "a/b/1/0/3", "a/b/1/99999999999999999999/3",
+        "a/b/-1/2/3"};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
         ok(moonsand_owner_alive(odd[i], future) && !moonsand_owner_alive(odd[i], past),
            "\"%s\" says nothing: the lease counts", odd[i]);

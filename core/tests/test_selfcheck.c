@@ -6,8 +6,8 @@
 #include "tap.h"
 
 enum { STATUS, MOUNTS, NET, ROUTE, NS, CGROUP, LIMITS, ID, MASKED, OOM, ITEMS };
-static const char *const names[ITEMS] = {"status", "mounts", "net", "route", "ns", "cgroup",
-                                         "limits", "id", "masked", "oom_score_adj"};
+static const char *const names[ITEMS] = {"status", "mounts", "net", "route",  "ns",
+                                         "cgroup", "limits", "id",  "masked", "oom_score_adj"};
 
 #define STATUS_TEXT                                                                                \
     "Name:\tagent\nUmask:\t0022\nState:\tR (running)\nTgid:\t1\nPid:\t1\nPPid:\t0\n"               \
@@ -19,7 +19,8 @@ static const char *const names[ITEMS] = {"status", "mounts", "net", "route", "ns
 /* Docker 20.10, runc 1.1, cgroup v1, with a volume at /data and a bind at /refs. */
 #define DOCKER_MOUNTS                                                                              \
     "75 50 0:39 / / ro,relatime master:2 - overlay overlay "                                       \
-    "rw,lowerdir=/var/lib/docker/overlay2/l/A:/var/lib/docker/overlay2/l/B,upperdir=/u,workdir=/w\n" \
+    "rw,lowerdir=/var/lib/docker/overlay2/l/A:/var/lib/docker/overlay2/l/B,upperdir=/u,workdir=/"  \
+    "w\n"                                                                                          \
     "76 75 0:42 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw\n"                          \
     "77 75 0:43 / /dev rw,nosuid - tmpfs tmpfs rw,size=65536k,mode=755\n"                          \
     "78 77 0:44 / /dev/pts rw,nosuid,noexec,relatime - devpts devpts rw,gid=5,mode=620\n"          \
@@ -28,7 +29,8 @@ static const char *const names[ITEMS] = {"status", "mounts", "net", "route", "ns
     "84 80 0:32 / /sys/fs/cgroup/memory ro,nosuid,nodev,noexec - cgroup cgroup rw,memory\n"        \
     "90 77 0:41 / /dev/mqueue rw,nosuid,nodev,noexec,relatime - mqueue mqueue rw\n"                \
     "91 77 0:47 / /dev/shm rw,nosuid,nodev,noexec,relatime - tmpfs shm rw,size=16384k\n"           \
-    "92 75 0:48 / /tmp rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=65536k,nr_inodes=8192\n" \
+    "92 75 0:48 / /tmp rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs "                             \
+    "rw,size=65536k,nr_inodes=8192\n"                                                              \
     "93 75 0:49 / /data ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=64k,mode=555\n"      \
     "95 75 254:0 /srv/refs /refs ro,relatime - ext4 /dev/vda rw,discard\n"                         \
     "94 75 254:0 /c/hostname /etc/hostname ro,relatime - ext4 /dev/vda rw\n"                       \
@@ -75,16 +77,19 @@ static const char *const names[ITEMS] = {"status", "mounts", "net", "route", "ns
     "Max core file size        0                    0                    bytes     \n"             \
     "Max open files            512                  512                  files     \n"             \
     "Max msgqueue size         0                    0                    bytes     \n"
-#define MASKED_TEXT "/proc/kcore missing\n/proc/keys empty\n/proc/kmsg denied\n/ readonly\n/proc/sys readonly\n"
+#define MASKED_TEXT                                                                                \
+    "/proc/kcore missing\n/proc/keys empty\n/proc/kmsg denied\n/ readonly\n/proc/sys readonly\n"
 
-static const char *const docker[ITEMS] = {STATUS_TEXT, DOCKER_MOUNTS, NET_TEXT, ROUTE_TEXT,
-                                          NS_TEXT, CGROUP_1, LIMITS_TEXT,
-                                          "2000001 2000001 2000001", MASKED_TEXT, "500\n"};
-static const char *const podman[ITEMS] = {STATUS_TEXT, PODMAN_MOUNTS, NET_TEXT, "", NS_TEXT,
-                                          CGROUP_2, LIMITS_TEXT, "2000001 2000001", MASKED_TEXT,
-                                          "1000\n"};
+static const char *const docker[ITEMS] = {
+    STATUS_TEXT, DOCKER_MOUNTS, NET_TEXT,    ROUTE_TEXT,
+    NS_TEXT,     CGROUP_1,      LIMITS_TEXT, "2000001 2000001 2000001",
+    MASKED_TEXT, "500\n"};
+static const char *const podman[ITEMS] = {
+    STATUS_TEXT, PODMAN_MOUNTS, NET_TEXT,          "",          NS_TEXT,
+    CGROUP_2,    LIMITS_TEXT,   "2000001 2000001", MASKED_TEXT, "1000\n"};
 
-static const moonsand_engine_facts on_docker = {.kind = "docker", .cgroup_version = 1, .local = true};
+static const moonsand_engine_facts on_docker = {
+    .kind = "docker", .cgroup_version = 1, .local = true};
 static const moonsand_engine_facts on_podman = {
     .kind = "podman", .cgroup_version = 2, .local = true, .rootless = true};
 static const moonsand_bind bind_refs = {"/srv/refs", "/refs"};
@@ -129,7 +134,8 @@ static int verify(const char *const items[ITEMS], const ms_limits *l,
     return rc;
 }
 
-/* The Docker capture with `from` replaced by `to` in one item has to fail, naming `wall`, and only that. */
+/* The Docker capture with `from` replaced by `to` in one item has to fail, naming `wall`, and only
+ * that. */
 static void broken(size_t item, const char *from, const char *to, const char *wall)
 {
     const char *items[ITEMS];
@@ -199,8 +205,10 @@ static void walls(void)
     broken(MOUNTS, "- sysfs sysfs ro\n", "- sysfs sysfs ro\n1 1 0:3 / /sys/x rw - sysfs sysfs rw\n",
            "/sys/x");
     broken(MOUNTS, "/data ro,nosuid,nodev,noexec,relatime - tmpfs", "/data rw - ext4", "/data");
-    broken(MOUNTS, "93 75 0:49 / /data ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=64k,mode=555\n",
-           "", "volume /data");
+    broken(
+        MOUNTS,
+        "93 75 0:49 / /data ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=64k,mode=555\n",
+        "", "volume /data");
     broken(MOUNTS, "54 76", "96 75 0:9 /docker.sock /run/docker.sock ro - tmpfs tmpfs rw\n54 76",
            "/run/docker.sock");
     broken(MOUNTS, "54 76", "96 75 8:1 /a /mnt\\040b rw - ext4 /dev/sda rw\n54 76", "/mnt b");
@@ -224,8 +232,10 @@ static void walls(void)
     broken(LIMITS, "512                  512", "512                  1024", "Max open files");
     broken(LIMITS, "Max core file size        0                    0",
            "Max core file size        0                    unlimited", "Max core");
-    broken(MASKED, "/proc/keys empty", "/proc/keys readable", "/proc/keys is not masked (readable)");
-    broken(MASKED, "/proc/sys readonly", "/proc/sys writable", "/proc/sys is not masked (writable)");
+    broken(MASKED, "/proc/keys empty", "/proc/keys readable",
+           "/proc/keys is not masked (readable)");
+    broken(MASKED, "/proc/sys readonly", "/proc/sys writable",
+           "/proc/sys is not masked (writable)");
     broken(OOM, "500", "0", "oom_score_adj");
     broken(OOM, "500", "-500", "oom_score_adj");
 }
@@ -250,8 +260,8 @@ static void hostile(void)
     /* A namespace of this process, and so of the machine that the engine shares with it. */
     ssize_t n = readlink("/proc/self/ns/net", ns, sizeof ns - 1);
     char *inode = n > 0 ? (ns[n] = 0, strchr(ns, '[')) : NULL;
-    char *text = inode ? ms_asprintf("cgroup 1\nipc 2\nmnt 3\nnet %s\npid 5\nuts 8\n", inode + 1)
-                       : NULL;
+    char *text =
+        inode ? ms_asprintf("cgroup 1\nipc 2\nmnt 3\nnet %s\npid 5\nuts 8\n", inode + 1) : NULL;
     if (text) {
         *strchr(text, ']') = ' ';
         memcpy(items, docker, sizeof items);

@@ -30,7 +30,8 @@ int lb_engine_new(lua_State *L)
     options.agent_path = lb_field_string(L, 2, "agent_path", false);
     options.call_timeout_ns = lb_field_ns(L, 2, "call_timeout", 1e9);
     lb_engine *e = lb_handle_new(L, sizeof *e, LB_ENGINE, LB_KIND_ENGINE, 1);
-    if (loop->core == NULL) lb_raise_closed(L, LB_LOOP);
+    if (loop->core == NULL)
+        lb_raise_closed(L, LB_LOOP);
     if (moonsand_engine_open(&e->core, loop->core, &options, on_open, e, lb_err(L)) != 0) {
         e->core = NULL;
         return lb_fail(L);
@@ -41,15 +42,24 @@ int lb_engine_new(lua_State *L)
 
 void lb_engine_end(lb_engine *e)
 {
-    if (!e->h.open) return;
+    if (!e->h.open)
+        return;
     for (lb_handle *h = e->h.loop->handles, *next; h != NULL; h = next) {
         next = h->next;
-        if (h->engine != e) continue;
+        if (h->engine != e)
+            continue;
         switch (h->kind) {
-        case LB_KIND_REQUEST: lb_request_orphan(h); break;
-        case LB_KIND_SANDBOX: lb_sandbox_orphan(h); break;
-        case LB_KIND_RUN: lb_run_orphan(h); break;
-        case LB_KIND_ENGINE: break;
+        case LB_KIND_REQUEST:
+            lb_request_orphan(h);
+            break;
+        case LB_KIND_SANDBOX:
+            lb_sandbox_orphan(h);
+            break;
+        case LB_KIND_RUN:
+            lb_run_orphan(h);
+            break;
+        case LB_KIND_ENGINE:
+            break;
         }
     }
     moonsand_engine *core = e->core;
@@ -79,8 +89,10 @@ static int engine_gc(lua_State *L)
 
 static const char *state_name(const lb_engine *e)
 {
-    if (!e->h.open) return "closed";
-    if (e->err != NULL) return "failed";
+    if (!e->h.open)
+        return "closed";
+    if (e->err != NULL)
+        return "failed";
     return e->ready ? "ready" : "connecting";
 }
 
@@ -88,7 +100,8 @@ static int engine_state(lua_State *L)
 {
     lb_engine *e = luaL_checkudata(L, 1, LB_ENGINE);
     lua_pushstring(L, state_name(e));
-    if (e->err == NULL) return 1;
+    if (e->err == NULL)
+        return 1;
     lb_push_error(L, e->err);
     return 2;
 }
@@ -154,12 +167,8 @@ static int engine_pending(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"facts", engine_facts},
-    {"pending", engine_pending},
-    {"request", lb_request_new},
-    {"sandbox", lb_sandbox_new},
-    {"state", engine_state},
-    {NULL, NULL},
+    {"facts", engine_facts},     {"pending", engine_pending}, {"request", lb_request_new},
+    {"sandbox", lb_sandbox_new}, {"state", engine_state},     {NULL, NULL},
 };
 
 void lb_engine_open(lua_State *L)

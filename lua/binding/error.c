@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Lives in the registry. What a raise (out of memory while a table is built) leaves in a slot is freed
- * by the next use, or by the state's end. */
+/* Lives in the registry. What a raise (out of memory while a table is built) leaves in a slot is
+ * freed by the next use, or by the state's end. */
 typedef struct lb_slots {
     moonsand_error *err;
     char *text;
@@ -54,14 +54,16 @@ int lb_push_text(lua_State *L)
 
 static void set_string(lua_State *L, const char *field, const char *value)
 {
-    if (value == NULL) return;
+    if (value == NULL)
+        return;
     lua_pushstring(L, value);
     lua_setfield(L, -2, field);
 }
 
 static void set_int(lua_State *L, const char *field, int value)
 {
-    if (value == 0) return;
+    if (value == 0)
+        return;
     lua_pushinteger(L, value);
     lua_setfield(L, -2, field);
 }
@@ -86,7 +88,8 @@ void lb_push_error(lua_State *L, const moonsand_error *err)
 int lb_fail(lua_State *L)
 {
     lb_slots *s = slots(L);
-    if (s->err == NULL) return lb_fail_with(L, MOONSAND_E_NOMEM, "out of memory");
+    if (s->err == NULL)
+        return lb_fail_with(L, MOONSAND_E_NOMEM, "out of memory");
     luaL_pushfail(L);
     lb_push_error(L, s->err);
     (void)lb_err(L);
@@ -112,7 +115,8 @@ int lb_fail_errno(lua_State *L, int errnum, const char *what, const char *path)
     const char *text = strerror_r(errnum, reason, sizeof reason);
 #else
     const char *text = reason;
-    if (strerror_r(errnum, reason, sizeof reason) != 0) text = "unknown error";
+    if (strerror_r(errnum, reason, sizeof reason) != 0)
+        text = "unknown error";
 #endif
     const char *message = lua_pushfstring(L, "%s %s: %s", what, path, text);
     int n = lb_fail_with(L, errnum == ENOENT ? MOONSAND_E_NOT_FOUND : MOONSAND_E_IO, message);

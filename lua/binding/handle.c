@@ -9,14 +9,18 @@ enum { UV_PARENT = 1, UV_LOOP = 2, UV_WEAK = 1 };
 
 bool lb_buf_add(lb_buf *b, const char *data, size_t len)
 {
-    if (len == 0) return true;
-    if (len > SIZE_MAX / 2 - b->len) return false;
+    if (len == 0)
+        return true;
+    if (len > SIZE_MAX / 2 - b->len)
+        return false;
     size_t need = b->len + len;
     if (need > b->cap) {
         size_t cap = b->cap < 4096 ? 4096 : b->cap * 2;
-        if (cap < need) cap = need;
+        if (cap < need)
+            cap = need;
         char *bigger = realloc(b->data, cap);
-        if (bigger == NULL) return false;
+        if (bigger == NULL)
+            return false;
         b->data = bigger;
         b->cap = cap;
     }
@@ -33,7 +37,8 @@ void lb_buf_push(lua_State *L, lb_buf *b)
     }
     lua_pushlstring(L, b->data, b->len); /* may raise: the bytes are still there then */
     b->len = 0;
-    if (b->cap > 65536) lb_buf_free(b);
+    if (b->cap > 65536)
+        lb_buf_free(b);
 }
 
 void lb_buf_free(lb_buf *b)
@@ -72,19 +77,22 @@ void lb_handle_link(lb_handle *h, lb_loop *loop, lb_engine *engine)
     h->engine = engine;
     h->prev = NULL;
     h->next = loop->handles;
-    if (h->next != NULL) h->next->prev = h;
+    if (h->next != NULL)
+        h->next->prev = h;
     loop->handles = h;
 }
 
 static void leave_news(lb_handle *h)
 {
-    if (!h->news) return;
+    if (!h->news)
+        return;
     lb_loop *loop = h->loop;
     lb_handle *before = NULL;
     for (lb_handle **p = &loop->news_first; *p != NULL; p = &(*p)->news_next) {
         if (*p == h) {
             *p = h->news_next;
-            if (loop->news_last == h) loop->news_last = before;
+            if (loop->news_last == h)
+                loop->news_last = before;
             break;
         }
         before = *p;
@@ -100,13 +108,15 @@ static void leave_list(lb_handle *h)
     } else {
         h->loop->handles = h->next;
     }
-    if (h->next != NULL) h->next->prev = h->prev;
+    if (h->next != NULL)
+        h->next->prev = h->prev;
     h->prev = h->next = NULL;
 }
 
 void lb_handle_orphan(lb_handle *h)
 {
-    if (h->loop == NULL) return;
+    if (h->loop == NULL)
+        return;
     lb_handle_news(h); /* whoever waits for it must look again */
     leave_list(h);
     h->engine = NULL;
@@ -115,9 +125,11 @@ void lb_handle_orphan(lb_handle *h)
 void lb_handle_unlink(lb_handle *h)
 {
     h->open = false;
-    if (h->loop == NULL) return;
+    if (h->loop == NULL)
+        return;
     leave_news(h);
-    if (h->prev != NULL || h->next != NULL || h->loop->handles == h) leave_list(h);
+    if (h->prev != NULL || h->next != NULL || h->loop->handles == h)
+        leave_list(h);
     h->loop = NULL;
     h->engine = NULL;
 }
@@ -125,7 +137,8 @@ void lb_handle_unlink(lb_handle *h)
 void lb_handle_news(lb_handle *h)
 {
     lb_loop *loop = h->loop;
-    if (h->news || loop == NULL) return;
+    if (h->news || loop == NULL)
+        return;
     h->news = true;
     h->news_next = NULL;
     if (loop->news_last != NULL) {
@@ -158,7 +171,8 @@ _Noreturn void lb_raise_closed(lua_State *L, const char *meta)
 void *lb_check(lua_State *L, const char *meta)
 {
     lb_handle *h = luaL_checkudata(L, 1, meta);
-    if (!h->open) lb_raise_closed(L, meta);
+    if (!h->open)
+        lb_raise_closed(L, meta);
     return h;
 }
 

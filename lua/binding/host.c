@@ -9,7 +9,8 @@
 
 static int host_facts(lua_State *L)
 {
-    if (moonsand_host_facts(lb_text(L), lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_host_facts(lb_text(L), lb_err(L)) != 0)
+        return lb_fail(L);
     return lb_push_text(L);
 }
 
@@ -23,13 +24,15 @@ static int owner_alive(lua_State *L)
 static int embedded_start(lua_State *L)
 {
     const char *dir = lb_arg_optstring(L, 1), *kind = lb_arg_optstring(L, 2);
-    if (moonsand_embedded_start(lb_text(L), dir, kind, lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_embedded_start(lb_text(L), dir, kind, lb_err(L)) != 0)
+        return lb_fail(L);
     return lb_push_text(L);
 }
 
 static int embedded_stop(lua_State *L)
 {
-    if (moonsand_embedded_stop(lb_arg_optstring(L, 1), lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_embedded_stop(lb_arg_optstring(L, 1), lb_err(L)) != 0)
+        return lb_fail(L);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -63,8 +66,8 @@ static int is_terminal(lua_State *L)
     return 1;
 }
 
-/* read(fd, max) -> bytes, "" when there is nothing yet, nil at the end | nil, err. Never blocks: io.read
- * would stop the loop while a slow pipe feeds a program's stdin. */
+/* read(fd, max) -> bytes, "" when there is nothing yet, nil at the end | nil, err. Never blocks:
+ * io.read would stop the loop while a slow pipe feeds a program's stdin. */
 static int read_some(lua_State *L)
 {
     struct pollfd p = {.fd = descriptor(L, 1), .events = POLLIN, .revents = 0};
@@ -77,21 +80,26 @@ static int read_some(lua_State *L)
     luaL_Buffer b;
     char *room = luaL_buffinitsize(L, &b, (size_t)max);
     ssize_t n = read(p.fd, room, (size_t)max);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN)) n = 0;
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        n = 0;
     else if (n == 0) {
         lua_pushnil(L);
         return 1;
     }
-    if (n < 0) return lb_fail_errno(L, errno, "cannot read", "the input");
+    if (n < 0)
+        return lb_fail_errno(L, errno, "cannot read", "the input");
     luaL_pushresultsize(&b, (size_t)n);
     return 1;
 }
 
 static const char *type_name(mode_t mode)
 {
-    if (S_ISREG(mode)) return "file";
-    if (S_ISDIR(mode)) return "directory";
-    if (S_ISSOCK(mode)) return "socket";
+    if (S_ISREG(mode))
+        return "file";
+    if (S_ISDIR(mode))
+        return "directory";
+    if (S_ISSOCK(mode))
+        return "socket";
     return S_ISLNK(mode) ? "link" : "other";
 }
 
@@ -100,7 +108,8 @@ static int stat_path(lua_State *L)
 {
     const char *path = lb_arg_string(L, 1);
     struct stat st;
-    if (stat(path, &st) != 0) return lb_fail_errno(L, errno, "cannot look at", path);
+    if (stat(path, &st) != 0)
+        return lb_fail_errno(L, errno, "cannot look at", path);
     lua_createtable(L, 0, 5);
     lua_pushstring(L, type_name(st.st_mode));
     lua_setfield(L, -2, "type");

@@ -1,14 +1,15 @@
-/* What the files of the binding share. The binding checks arguments, calls the core, pushes results;
- * it decides nothing.
+/* What the files of the binding share. The binding checks arguments, calls the core, pushes
+ * results; it decides nothing.
  *
  * Rules that all of it follows:
- *   - A userdata exists, in state "closed", before the resource that it holds. :close(), __close and
+ *   - A userdata exists, in state "closed", before the resource that it holds. :close(), __close
+ * and
  *     __gc are one function, safe twice.
- *   - The core's callbacks never touch Lua: they note what came in the C struct of the handle and put
- *     the handle on its loop's list of news. Loop:step() hands that list to Lua afterwards.
+ *   - The core's callbacks never touch Lua: they note what came in the C struct of the handle and
+ * put the handle on its loop's list of news. Loop:step() hands that list to Lua afterwards.
  *   - No lua_State is kept: any coroutine may have called.
- *   - Nothing from malloc() is held in a local variable across a Lua call that can raise. Errors and
- *     texts of the core wait in slots of the module's state until they were pushed. */
+ *   - Nothing from malloc() is held in a local variable across a Lua call that can raise. Errors
+ * and texts of the core wait in slots of the module's state until they were pushed. */
 #ifndef LBINDING_H
 #define LBINDING_H
 
@@ -102,8 +103,8 @@ struct lb_loop {
     lb_handle *news_first, *news_last;
 };
 
-/* Pushes a closed handle of `size` bytes that anchors its parent (a handle or the loop) and is known
- * to its loop's weak table. */
+/* Pushes a closed handle of `size` bytes that anchors its parent (a handle or the loop) and is
+ * known to its loop's weak table. */
 void *lb_handle_new(lua_State *L, size_t size, const char *meta, lb_kind kind, int parent);
 /* Marks it open and puts it on the loop's list. */
 void lb_handle_link(lb_handle *h, lb_loop *loop, lb_engine *engine);

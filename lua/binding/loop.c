@@ -15,25 +15,30 @@ int lb_loop_new(lua_State *L)
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     lua_setiuservalue(L, -2, 1);
-    if (moonsand_loop_new(&loop->core, lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_loop_new(&loop->core, lb_err(L)) != 0)
+        return lb_fail(L);
     return 1;
 }
 
 static lb_loop *check(lua_State *L)
 {
     lb_loop *loop = luaL_checkudata(L, 1, LB_LOOP);
-    if (loop->core == NULL) lb_raise_closed(L, LB_LOOP);
+    if (loop->core == NULL)
+        lb_raise_closed(L, LB_LOOP);
     return loop;
 }
 
 static int loop_close(lua_State *L)
 {
     lb_loop *loop = luaL_checkudata(L, 1, LB_LOOP);
-    if (loop->core == NULL) return 0;
+    if (loop->core == NULL)
+        return 0;
     for (;;) {
         lb_handle *h = loop->handles;
-        while (h != NULL && h->kind != LB_KIND_ENGINE) h = h->next;
-        if (h == NULL) break;
+        while (h != NULL && h->kind != LB_KIND_ENGINE)
+            h = h->next;
+        if (h == NULL)
+            break;
         lb_engine_end((lb_engine *)h);
     }
     moonsand_loop_free(loop->core);
@@ -78,7 +83,8 @@ static int loop_step(lua_State *L)
     lb_loop *loop = check(L);
     lua_settop(L, 1);
     luaL_checkstack(L, 6, "step");
-    if (moonsand_loop_step(loop->core, lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_loop_step(loop->core, lb_err(L)) != 0)
+        return lb_fail(L);
     lua_newtable(L);
     lua_getiuservalue(L, 1, 1);
     lua_Integer n = 0;
@@ -95,7 +101,8 @@ static int loop_step(lua_State *L)
         /* A finalizer that ran just now may have taken it off the list. */
         if (loop->news_first == h) {
             loop->news_first = h->news_next;
-            if (loop->news_first == NULL) loop->news_last = NULL;
+            if (loop->news_first == NULL)
+                loop->news_last = NULL;
             h->news = false;
             h->news_next = NULL;
         }
@@ -109,7 +116,8 @@ static int loop_wait(lua_State *L)
     lb_loop *loop = check(L);
     uint64_t ns = lb_arg_ns(L, 2, UINT64_MAX);
     int64_t timeout = loop->news_first != NULL ? 0 : ns == UINT64_MAX ? -1 : (int64_t)ns;
-    if (moonsand_loop_wait(loop->core, timeout, lb_err(L)) != 0) return lb_fail(L);
+    if (moonsand_loop_wait(loop->core, timeout, lb_err(L)) != 0)
+        return lb_fail(L);
     lua_pushboolean(L, true);
     return 1;
 }

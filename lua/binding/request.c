@@ -19,13 +19,15 @@ typedef struct lb_request {
 static void on_data(void *arg, const char *data, size_t len)
 {
     lb_request *r = arg;
-    if (!lb_buf_add(&r->data, data, len)) r->no_memory = true;
+    if (!lb_buf_add(&r->data, data, len))
+        r->no_memory = true;
     lb_handle_news(&r->h);
 }
 
 static void close_fd(lb_request *r)
 {
-    if (r->has_fd) (void)close(r->fd);
+    if (r->has_fd)
+        (void)close(r->fd);
     r->has_fd = false;
 }
 
@@ -36,7 +38,8 @@ static void on_done(void *arg, int status, const char *body, size_t len, moonsan
     r->done = true;
     r->status = status;
     r->err = err;
-    if (len > 0 && !lb_buf_add(&r->data, body, len)) r->no_memory = true;
+    if (len > 0 && !lb_buf_add(&r->data, body, len))
+        r->no_memory = true;
     close_fd(r);
     lb_handle_news(&r->h);
 }
@@ -60,14 +63,17 @@ int lb_request_new(lua_State *L)
     } else {
         options.timeout_ns = lb_field_ns(L, 2, "timeout", 1e9);
     }
-    if (lb_field_bool(L, 2, "stream")) options.on_data = on_data;
+    if (lb_field_bool(L, 2, "stream"))
+        options.on_data = on_data;
     options.on_done = on_done;
     lb_request *r = lb_handle_new(L, sizeof *r, LB_REQUEST, LB_KIND_REQUEST, 1);
     options.arg = r;
-    if (!e->h.open) lb_raise_closed(L, LB_ENGINE);
+    if (!e->h.open)
+        lb_raise_closed(L, LB_ENGINE);
     if (file != NULL) {
         r->fd = open(file, O_RDONLY | O_CLOEXEC);
-        if (r->fd < 0) return lb_fail_errno(L, errno, "cannot open", file);
+        if (r->fd < 0)
+            return lb_fail_errno(L, errno, "cannot open", file);
         r->has_fd = true;
         options.body = NULL;
         options.body_fd = r->fd;
@@ -77,7 +83,8 @@ int lb_request_new(lua_State *L)
         close_fd(r);
         return lb_fail(L);
     }
-    if (!r->done) r->core = core;
+    if (!r->done)
+        r->core = core;
     lb_handle_link(&r->h, e->h.loop, e);
     return 1;
 }
@@ -86,7 +93,8 @@ static void cancel(lb_request *r)
 {
     moonsand_request *core = r->core;
     r->core = NULL;
-    if (core != NULL) moonsand_request_cancel(core);
+    if (core != NULL)
+        moonsand_request_cancel(core);
     close_fd(r);
 }
 
@@ -94,7 +102,8 @@ void lb_request_orphan(lb_handle *h)
 {
     lb_request *r = (lb_request *)h;
     cancel(r);
-    if (!r->done) r->engine_closed = true;
+    if (!r->done)
+        r->engine_closed = true;
     r->done = true;
     lb_handle_orphan(h);
 }
@@ -134,9 +143,12 @@ static int request_take(lua_State *L)
 static int request_result(lua_State *L)
 {
     lb_request *r = lb_check(L, LB_REQUEST);
-    if (!r->done) return luaL_error(L, "the request is not done");
-    if (r->engine_closed) return lb_fail_with(L, MOONSAND_E_CLOSED, "the engine was closed");
-    if (r->no_memory) return lb_fail_with(L, MOONSAND_E_NOMEM, "no memory for the engine's answer");
+    if (!r->done)
+        return luaL_error(L, "the request is not done");
+    if (r->engine_closed)
+        return lb_fail_with(L, MOONSAND_E_CLOSED, "the engine was closed");
+    if (r->no_memory)
+        return lb_fail_with(L, MOONSAND_E_NOMEM, "no memory for the engine's answer");
     if (r->err != NULL) {
         luaL_pushfail(L);
         lb_push_error(L, r->err);

@@ -9,7 +9,8 @@ static void set_string(lua_State *L, const char *field, const char *value)
 
 static void set_bytes(lua_State *L, const char *field, const char *value, size_t len)
 {
-    if (value == NULL) return;
+    if (value == NULL)
+        return;
     lua_pushlstring(L, value, len);
     lua_setfield(L, -2, field);
 }

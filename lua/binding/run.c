@@ -40,8 +40,8 @@ static void on_done(void *arg, moonsand_run *core, const moonsand_result *result
     lb_handle_news(&r->h);
 }
 
-/* Everything that the options point to stays on the stack until the core has its copy: a finalizer may
- * run at any allocation and change the tables that it came from. */
+/* Everything that the options point to stays on the stack until the core has its copy: a finalizer
+ * may run at any allocation and change the tables that it came from. */
 
 /* The list `field` of strings, NULL-terminated. */
 static const char *const *strings(lua_State *L, const char *field, size_t *count)
@@ -51,7 +51,8 @@ static const char *const *strings(lua_State *L, const char *field, size_t *count
     luaL_argcheck(L, n < 100000, 2, "list too long");
     luaL_checkstack(L, (int)n + 10, field);
     const char **s = lb_scratch(L, n + 1, sizeof *s);
-    for (size_t i = 0; i < n; i++) s[i] = lb_item_string(L, list, i + 1, field);
+    for (size_t i = 0; i < n; i++)
+        s[i] = lb_item_string(L, list, i + 1, field);
     *count = n;
     return s;
 }
@@ -70,7 +71,8 @@ static const moonsand_file *files(lua_State *L, size_t *count)
         int item = lua_gettop(L);
         f[i].path = lb_field_string(L, item, "path", true);
         f[i].data = lb_field_bytes(L, item, "data", &f[i].len);
-        if (f[i].data == NULL) luaL_error(L, "files[%d].data is required", (int)i + 1);
+        if (f[i].data == NULL)
+            luaL_error(L, "files[%d].data is required", (int)i + 1);
         f[i].mode = (uint32_t)lb_field_uint(L, item, "mode", 0777);
     }
     *count = n;
@@ -112,9 +114,11 @@ int lb_run_new(lua_State *L)
     o.on_output = o.stream_stdout || o.stream_stderr ? on_output : NULL;
     o.on_done = on_done;
     o.arg = r;
-    if (o.argc == 0) return luaL_error(L, "option 'argv' must name a program");
+    if (o.argc == 0)
+        return luaL_error(L, "option 'argv' must name a program");
     moonsand_error **err = lb_err(L);
-    if (!s->h.open) lb_raise_closed(L, LB_SANDBOX);
+    if (!s->h.open)
+        lb_raise_closed(L, LB_SANDBOX);
     if (moonsand_run_start(&r->core, s->core, &o, err) != 0) {
         r->core = NULL;
         return lb_fail(L);
@@ -187,13 +191,17 @@ static int run_take(lua_State *L)
 static int run_result(lua_State *L)
 {
     lb_run *r = lb_check(L, LB_RUN);
-    if (!r->done) return luaL_error(L, "the run is not done");
-    if (r->engine_closed) return lb_fail_with(L, MOONSAND_E_CLOSED, "the engine was closed");
+    if (!r->done)
+        return luaL_error(L, "the run is not done");
+    if (r->engine_closed)
+        return lb_fail_with(L, MOONSAND_E_CLOSED, "the engine was closed");
     if (r->no_memory) {
-        return lb_fail_with(L, MOONSAND_E_NOMEM, "no memory for the program's output; it was ended");
+        return lb_fail_with(L, MOONSAND_E_NOMEM,
+                            "no memory for the program's output; it was ended");
     }
     if (r->result == NULL) {
-        if (r->err == NULL) return lb_fail_with(L, MOONSAND_E_NOMEM, "out of memory");
+        if (r->err == NULL)
+            return lb_fail_with(L, MOONSAND_E_NOMEM, "out of memory");
         luaL_pushfail(L);
         lb_push_error(L, r->err);
         return 2;
@@ -207,8 +215,10 @@ static int run_write(lua_State *L)
     lb_run *r = lb_check(L, LB_RUN);
     size_t len, taken = 0;
     const char *data = luaL_checklstring(L, 2, &len);
-    if (r->done) return lb_fail_with(L, MOONSAND_E_CLOSED, "the program has ended");
-    if (moonsand_run_write(r->core, data, len, &taken, lb_err(L)) != 0) return lb_fail(L);
+    if (r->done)
+        return lb_fail_with(L, MOONSAND_E_CLOSED, "the program has ended");
+    if (moonsand_run_write(r->core, data, len, &taken, lb_err(L)) != 0)
+        return lb_fail(L);
     lua_pushinteger(L, (lua_Integer)taken);
     return 1;
 }
@@ -216,14 +226,16 @@ static int run_write(lua_State *L)
 static int run_close_stdin(lua_State *L)
 {
     lb_run *r = lb_check(L, LB_RUN);
-    if (!r->done) moonsand_run_close_stdin(r->core);
+    if (!r->done)
+        moonsand_run_close_stdin(r->core);
     return 0;
 }
 
 static int run_cancel(lua_State *L)
 {
     lb_run *r = lb_check(L, LB_RUN);
-    if (!r->done) moonsand_run_cancel(r->core);
+    if (!r->done)
+        moonsand_run_cancel(r->core);
     return 0;
 }
 
@@ -231,21 +243,19 @@ static int run_save(lua_State *L)
 {
     lb_run *r = lb_check(L, LB_RUN);
     const char *dir = lb_arg_string(L, 2);
-    if (r->result == NULL) return lb_fail_with(L, MOONSAND_E_INVALID, "the run has no result");
-    if (moonsand_result_save(r->result, dir, lb_err(L)) != 0) return lb_fail(L);
+    if (r->result == NULL)
+        return lb_fail_with(L, MOONSAND_E_INVALID, "the run has no result");
+    if (moonsand_result_save(r->result, dir, lb_err(L)) != 0)
+        return lb_fail(L);
     lua_pushboolean(L, true);
     return 1;
 }
 
 static const luaL_Reg methods[] = {
-    {"cancel", run_cancel},
-    {"close_stdin", run_close_stdin},
-    {"done", run_done},
-    {"phase", run_phase},
-    {"result", run_result},
-    {"save", run_save},
-    {"take", run_take},
-    {"write", run_write},
+    {"cancel", run_cancel}, {"close_stdin", run_close_stdin},
+    {"done", run_done},     {"phase", run_phase},
+    {"result", run_result}, {"save", run_save},
+    {"take", run_take},     {"write", run_write},
     {NULL, NULL},
 };
 

@@ -5,7 +5,8 @@
 
 static moonsand_network network(const char *name, lua_State *L)
 {
-    if (name == NULL || strcmp(name, "none") == 0) return MOONSAND_NETWORK_NONE;
+    if (name == NULL || strcmp(name, "none") == 0)
+        return MOONSAND_NETWORK_NONE;
     if (strcmp(name, "bridge") != 0) {
         luaL_error(L, "option 'network' must be \"none\" or \"bridge\", got \"%s\"", name);
     }
@@ -18,7 +19,8 @@ static const moonsand_bind *binds(lua_State *L, size_t *count)
     size_t n = lb_field_list(L, 2, "binds");
     int list = lua_gettop(L);
     *count = n;
-    if (n == 0) return NULL;
+    if (n == 0)
+        return NULL;
     luaL_argcheck(L, n <= 1000, 2, "too many binds");
     luaL_checkstack(L, (int)(3 * n + 4), "binds");
     moonsand_bind *b = lb_scratch(L, n, sizeof *b);
@@ -61,7 +63,8 @@ int lb_sandbox_new(lua_State *L)
     o.exec_tmp = lb_field_bool(L, 2, "exec_tmp");
     o.binds = binds(L, &o.bind_count);
     lb_sandbox *s = lb_handle_new(L, sizeof *s, LB_SANDBOX, LB_KIND_SANDBOX, 1);
-    if (!e->h.open) lb_raise_closed(L, LB_ENGINE);
+    if (!e->h.open)
+        lb_raise_closed(L, LB_ENGINE);
     if (moonsand_sandbox_new(&s->core, e->core, &o, lb_err(L)) != 0) {
         s->core = NULL;
         return lb_fail(L);

@@ -29,7 +29,7 @@ M.list = {
   },
   {
     id = "CVE-2024-1753", component = "podman", fixed = { "4.9.4", "5.0.1" },
-    what = "a build can mount the host's root",
+    what = "a build can mount the host's root", builds_only = true,
   },
 }
 
@@ -93,7 +93,7 @@ end
 --- The entries that the version of that component has.
 ---@param component string "runc", "containerd", "docker", "podman"
 ---@param version string
----@return { id: string, what: string, fixed: string[], distribution: boolean }[]
+---@return { id: string, what: string, fixed: string[], builds_only: boolean?, distribution: boolean }[]
 function M.of(component, version)
   local out = {}
   if not M.parse(version) then
@@ -103,7 +103,8 @@ function M.of(component, version)
     if cve.component == component and not mended(version, cve.fixed)
       and not (cve.since and M.compare(version, cve.since) < 0) then
       out[#out + 1] = {
-        id = cve.id, what = cve.what, fixed = cve.fixed, distribution = M.is_distribution(version),
+        id = cve.id, what = cve.what, fixed = cve.fixed, builds_only = cve.builds_only,
+        distribution = M.is_distribution(version),
       }
     end
   end

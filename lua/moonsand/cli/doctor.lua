@@ -44,7 +44,8 @@ function M.check_host(findings, facts)
     note(findings, "landlock", "warn", ("ABI %d, without signal scoping"):format(landlock.abi or 0),
       "a kernel from 6.12 on adds a second wall between program and agent")
   else
-    note(findings, "landlock", "warn", "not available", "enable it (lsm=landlock,...) for a second wall; the others hold")
+    note(findings, "landlock", "warn", "not available",
+      "boot with lsm=landlock,... for a second wall; the others hold")
   end
 
   local userns = type(facts.userns) == "table" and facts.userns or {}
@@ -62,8 +63,13 @@ function M.check_host(findings, facts)
       "crashing programs feed it: sysctl kernel.core_pattern=core, unless you need it")
   end
 
-  for dir, room in pairs(type(facts.disk) == "table" and facts.disk or {}) do
-    local free = type(room) == "table" and room.free_bytes
+  local disk, dirs = type(facts.disk) == "table" and facts.disk or {}, {}
+  for dir in pairs(disk) do
+    dirs[#dirs + 1] = dir
+  end
+  table.sort(dirs)
+  for _, dir in ipairs(dirs) do
+    local free = type(disk[dir]) == "table" and disk[dir].free_bytes
     if type(free) == "number" then
       local level = free < 256 << 20 and "fail" or free < 2 << 30 and "warn" or "ok"
       note(findings, "disk " .. dir, level, term.bytes(free) .. " free",
@@ -86,10 +92,11 @@ local function check_versions(findings, facts)
         note(findings, name, "ok", "version " .. version)
       end
       for _, cve in ipairs(found) do
-        note(findings, name, cve.distribution and "warn" or "fail",
-          ("version %s: %s (%s)"):format(version, cve.what, cve.id),
+        local mild = cve.distribution or cve.builds_only
+        note(findings, name, mild and "warn" or "fail", ("version %s: %s (%s)"):format(version, cve.what, cve.id),
           cve.distribution and "may be patched by the distribution: see its security tracker for " .. cve.id
-            or ("update to %s"):format(table.concat(cve.fixed, " or ")))
+            or ("update to %s"):format(table.concat(cve.fixed, " or "))
+            .. (cve.builds_only and "; matters only where hostile images are built" or ""))
       end
     end
   end

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The benchmark on the private engines, which are ended afterwards unless they were up before.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ms_root"
+ms_env "$ms_root/${1:-build}"
+shift || true
+export MOONSAND_TEST_IMAGE=${MOONSAND_TEST_IMAGE:-localhost/moonsand/base:bookworm}
+
+ours=0
+tools/engines.sh status >/dev/null 2>&1 || ours=1
+trap 'if [ "$ours" = 1 ]; then tools/engines.sh down; fi' EXIT
+trap 'exit 130' INT
+tools/engines.sh up
+endpoints=$(tools/engines.sh env)
+tools/base-image.sh build/base.tar
+(
+    eval "$endpoints"
+    for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
+        tools/base-image.sh import "$endpoint" build/base.tar "$MOONSAND_TEST_IMAGE"
+    done
+    exec lua5.4 bench/bench.lua "$@"
+)
