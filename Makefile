@@ -100,7 +100,7 @@ install: build
 
 rock:
 	@tools/deps.sh test
-	luarocks --lua-version=5.4 make --deps-mode=none --tree lua_modules moonsand-scm-1.rockspec
+	LUAROCKS_CONFIG=tools/rocks-provided.lua luarocks --lua-version=5.4 make --tree lua_modules moonsand-scm-1.rockspec
 
 engines:
 	@tools/deps.sh test

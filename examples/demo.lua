@@ -143,6 +143,7 @@ local function main()
     if not core.stat(root .. "/build") then
       os.execute(("mkdir -p '%s/build'"):format(root:gsub("'", "'\\''")))
     end
+    os.remove(dir .. "/equity.csv") -- of the last time: saving never overwrites
     check(r:save(dir))
     say("\nequity curve: %s/equity.csv (%d bytes)", dir, #r:artefact("equity.csv").data)
   end

@@ -277,6 +277,22 @@ describe("on a real engine", function()
     collectgarbage("incremental", 200, 100, 13)
   end)
 
+  it("a run that goes on writing may be closed", function()
+    local box = assert(engine:sandbox { image = image })
+    local code = "import time\nwhile True:\n print('x' * 200, flush=True); time.sleep(0.0005)"
+    for _, seconds in ipairs { 0.5, 0.01, 0.1 } do
+      local run = assert(box:run { argv = { "python3", "-c", code }, stream_stdout = true })
+      pump(loop, function()
+        return run:take() ~= nil
+      end)
+      loop:wait(seconds)
+      run:close()
+      pump(loop, function()
+        return engine:pending() == 0
+      end)
+    end
+  end)
+
   it("works from coroutines that are then collected", function()
     local run
     do

@@ -1,5 +1,5 @@
-/* The bytes of an engine's stream, in pieces. The first byte chooses the piece's size; what comes out
- * must not depend on it. */
+/* The bytes of an engine's stream, in pieces. The first byte chooses the piece's size; what comes
+ * out must not depend on it. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t pos = 0; pos < size && rb == 0; pos += step)
         rb = ms_demux_feed(&b, p + pos, size - pos < step ? size - pos : step, take, &pieces);
     if (ra != rb || memcmp(&whole, &pieces, sizeof(whole)) != 0 ||
-        (ra == 0 && (a.left != b.left || a.have != b.have ||
-                     ms_demux_idle(&a) != ms_demux_idle(&b))))
+        (ra == 0 &&
+         (a.left != b.left || a.have != b.have || ms_demux_idle(&a) != ms_demux_idle(&b))))
         abort();
     return 0;
 }

@@ -8,7 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The file's bytes in a block of exactly their length, so that a sanitizer sees each step beyond. */
+/* The file's bytes in a block of exactly their length, so that a sanitizer sees each step beyond.
+ */
 static int run_file(const char *path)
 {
     FILE *f = fopen(path, "rbe");

@@ -1,18 +1,18 @@
 /* moonsand: run code that nobody trusts in containers. The one public header.
  *
  * Conventions
- *   - Every function that can fail takes `moonsand_error **err` last, returns 0 on success and -1 on
- *     failure. On failure *err (when err is not NULL) is set to an error that the caller frees with
+ *   - Every function that can fail takes `moonsand_error **err` last, returns 0 on success and -1
+ * on failure. On failure *err (when err is not NULL) is set to an error that the caller frees with
  *     moonsand_error_free(); on success *err is left alone.
  *   - `out` parameters come first and are set to NULL on failure.
- *   - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings passed in are
- *     copied; strings handed out are borrowed from the object that they came from.
- *   - Option structs start with MOONSAND_..._INIT, so that they can grow: `version` says which layout
- *     the caller was compiled with. A field left at 0 or NULL means the default.
+ *   - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings passed in
+ * are copied; strings handed out are borrowed from the object that they came from.
+ *   - Option structs start with MOONSAND_..._INIT, so that they can grow: `version` says which
+ * layout the caller was compiled with. A field left at 0 or NULL means the default.
  *   - Durations are nanoseconds (`_ns`), sizes bytes, unless the name says otherwise.
  *   - Nothing blocks but moonsand_loop_wait() and the _close() functions (bounded, see there).
- *   - An object and everything made from it belongs to one thread. Objects of different loops may be
- *     used from different threads. There is no global state.
+ *   - An object and everything made from it belongs to one thread. Objects of different loops may
+ * be used from different threads. There is no global state.
  */
 #ifndef MOONSAND_H
 #define MOONSAND_H
@@ -114,21 +114,26 @@ typedef struct moonsand_engine_options {
     const char *tls_dir;
     /* Longest wait for one engine call that should answer at once; default 30 s. */
     uint64_t call_timeout_ns;
-    /* An agent built for the engine's architecture, when it is not this machine's; NULL: built in. */
+    /* An agent built for the engine's architecture, when it is not this machine's; NULL: built in.
+     */
     const char *agent_path;
 } moonsand_engine_options;
-#define MOONSAND_ENGINE_OPTIONS_INIT {1, 0, 0, 0, 0}
+#define MOONSAND_ENGINE_OPTIONS_INIT                                                               \
+    {                                                                                              \
+        1, 0, 0, 0, 0                                                                              \
+    }
 
 /* What an engine is; borrowed from it, valid once it is ready. Strings are never NULL. */
 typedef struct moonsand_engine_facts {
-    const char *endpoint;    /* URL */
-    const char *found_by;    /* "explicit", "DOCKER_CONTEXT", "DOCKER_HOST", "config", "socket", "embedded" */
-    const char *kind;        /* "docker" or "podman" */
+    const char *endpoint; /* URL */
+    const char
+        *found_by; /* "explicit", "DOCKER_CONTEXT", "DOCKER_HOST", "config", "socket", "embedded" */
+    const char *kind; /* "docker" or "podman" */
     const char *engine_version;
     const char *api_version; /* negotiated */
     const char *os, *arch, *kernel;
-    const char *components;  /* JSON object: {"containerd":"1.6.20","runc":"1.1.5",...} */
-    int cgroup_version;      /* 1 or 2 */
+    const char *components; /* JSON object: {"containerd":"1.6.20","runc":"1.1.5",...} */
+    int cgroup_version;     /* 1 or 2 */
     uint32_t cpus;
     uint64_t memory_bytes;
     bool rootless, userns_remap, local; /* local: the engine sees this machine's files */
@@ -139,7 +144,8 @@ typedef struct moonsand_engine_facts {
 typedef void (*moonsand_engine_done)(void *arg, moonsand_engine *engine, moonsand_error *err);
 
 /* Finds the engine and begins to talk to it. `done` is called from a later step. Discovery that
- * finds nothing fails here, at once, with MOONSAND_E_NO_ENGINE and a message that lists all places. */
+ * finds nothing fails here, at once, with MOONSAND_E_NO_ENGINE and a message that lists all places.
+ */
 MOONSAND_EXTERN int moonsand_engine_open(moonsand_engine **out, moonsand_loop *loop,
                                          const moonsand_engine_options *options,
                                          moonsand_engine_done done, void *arg,
@@ -156,11 +162,11 @@ MOONSAND_EXTERN size_t moonsand_engine_pending(const moonsand_engine *engine);
 typedef struct moonsand_request moonsand_request;
 typedef struct moonsand_request_options {
     uint32_t version;
-    const char *method;       /* "GET", "POST", "DELETE", "HEAD" */
-    const char *path;         /* without the version: "/containers/json?all=1"; "/libpod/..." too */
-    const void *body;         /* copied */
+    const char *method; /* "GET", "POST", "DELETE", "HEAD" */
+    const char *path;   /* without the version: "/containers/json?all=1"; "/libpod/..." too */
+    const void *body;   /* copied */
     size_t body_len;
-    int body_fd;              /* sent from its position to its end when body is NULL; not closed; -1 none */
+    int body_fd; /* sent from its position to its end when body is NULL; not closed; -1 none */
     const char *content_type; /* default "application/json" */
     uint64_t timeout_ns;      /* default: the engine's call timeout; UINT64_MAX: none */
     /* Called with pieces of a 2xx body as they come, which are then not collected. */
@@ -169,7 +175,10 @@ typedef struct moonsand_request_options {
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
     void *arg;
 } moonsand_request_options;
-#define MOONSAND_REQUEST_OPTIONS_INIT {1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0}
+#define MOONSAND_REQUEST_OPTIONS_INIT                                                              \
+    {                                                                                              \
+        1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0                                                           \
+    }
 
 /* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
 MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
@@ -192,29 +201,32 @@ typedef enum moonsand_network {
 /* Defaults in brackets. There is no field that opens more than the three named exceptions. */
 typedef struct moonsand_sandbox_options {
     uint32_t version;
-    const char *image;        /* reference or id; required */
-    uint64_t nano_cpus;       /* [500000000] 1e9 = one CPU; at most the machine's */
-    uint64_t memory_bytes;    /* [512 MiB] without swap; at least 16 MiB */
-    uint32_t pids;            /* [128] processes and threads; at least 4 */
-    uint64_t disk_bytes;      /* [64 MiB] /tmp, which is memory; at most memory/2 */
-    uint32_t disk_inodes;     /* [8192] */
-    uint64_t shm_bytes;       /* [16 MiB] /dev/shm */
-    uint64_t file_bytes;      /* [disk_bytes] largest file (RLIMIT_FSIZE) */
-    uint32_t open_files;      /* [512] RLIMIT_NOFILE */
-    uint64_t timeout_ns;      /* [300 s] wall clock, from the program's start; at least 50 ms */
-    uint64_t stdout_bytes;    /* [16 MiB] */
-    uint64_t stderr_bytes;    /* [16 MiB] */
-    uint64_t artefact_bytes;  /* [disk_bytes] all artefacts together */
-    uint32_t artefact_count;  /* [256] */
-    uint64_t value_bytes;     /* [1 MiB] result file; at most 1 MiB */
+    const char *image;       /* reference or id; required */
+    uint64_t nano_cpus;      /* [500000000] 1e9 = one CPU; at most the machine's */
+    uint64_t memory_bytes;   /* [512 MiB] without swap; at least 16 MiB */
+    uint32_t pids;           /* [128] processes and threads; at least 4 */
+    uint64_t disk_bytes;     /* [64 MiB] /tmp, which is memory; at most memory/2 */
+    uint32_t disk_inodes;    /* [8192] */
+    uint64_t shm_bytes;      /* [16 MiB] /dev/shm */
+    uint64_t file_bytes;     /* [disk_bytes] largest file (RLIMIT_FSIZE) */
+    uint32_t open_files;     /* [512] RLIMIT_NOFILE */
+    uint64_t timeout_ns;     /* [300 s] wall clock, from the program's start; at least 50 ms */
+    uint64_t stdout_bytes;   /* [16 MiB] */
+    uint64_t stderr_bytes;   /* [16 MiB] */
+    uint64_t artefact_bytes; /* [disk_bytes] all artefacts together */
+    uint32_t artefact_count; /* [256] */
+    uint64_t value_bytes;    /* [1 MiB] result file; at most 1 MiB */
     /* exceptions; each is reported in the result's isolation */
     moonsand_network network; /* [none] */
     const moonsand_bind *binds;
     size_t bind_count;
-    bool exec_tmp;            /* [false] programs in /tmp may be executed */
-    const char *runtime;      /* tighter: another OCI runtime, for instance "runsc"; NULL: engine's */
+    bool exec_tmp;       /* [false] programs in /tmp may be executed */
+    const char *runtime; /* tighter: another OCI runtime, for instance "runsc"; NULL: engine's */
 } moonsand_sandbox_options;
-#define MOONSAND_SANDBOX_OPTIONS_INIT {.version = 1}
+#define MOONSAND_SANDBOX_OPTIONS_INIT                                                              \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
 
 typedef struct moonsand_sandbox moonsand_sandbox;
 
@@ -251,15 +263,15 @@ MOONSAND_EXTERN const char *moonsand_status_name(moonsand_status status);
 typedef struct moonsand_output {
     const char *data; /* what was kept; NULL when a callback took it; may hold NUL bytes */
     size_t len;
-    uint64_t bytes;   /* what the program wrote, as far as it was read */
-    bool truncated;   /* the limit cut it */
+    uint64_t bytes; /* what the program wrote, as far as it was read */
+    bool truncated; /* the limit cut it */
 } moonsand_output;
 
 typedef struct moonsand_artefact {
     const char *path; /* relative to the output directory, checked: no "..", no empty part */
     const char *data;
     size_t len;
-    uint32_t mode;    /* permission bits, at most 0777 */
+    uint32_t mode; /* permission bits, at most 0777 */
 } moonsand_artefact;
 
 typedef struct moonsand_rejected {
@@ -270,33 +282,34 @@ typedef struct moonsand_rejected {
 typedef struct moonsand_result {
     uint32_t version;
     moonsand_status status;
-    const char *reason;      /* one sentence when the status is not ok, exit or signal; else "" */
-    int exit_code;           /* -1 when the program did not exit by itself */
-    int signal;              /* 0 when no signal ended it */
+    const char *reason; /* one sentence when the status is not ok, exit or signal; else "" */
+    int exit_code;      /* -1 when the program did not exit by itself */
+    int signal;         /* 0 when no signal ended it */
     moonsand_output out, err;
-    uint64_t wall_ns;        /* of the program */
-    uint64_t cpu_ns;         /* of the program and its children */
-    uint64_t overhead_ns;    /* from moonsand_run_start() to the result, less wall_ns */
-    uint64_t create_ns, start_ns, finish_ns; /* parts: create+attach; start to program; end to result */
-    uint64_t memory_peak;    /* bytes, of the whole container; 0 when the kernel does not tell */
+    uint64_t wall_ns;     /* of the program */
+    uint64_t cpu_ns;      /* of the program and its children */
+    uint64_t overhead_ns; /* from moonsand_run_start() to the result, less wall_ns */
+    uint64_t create_ns, start_ns,
+        finish_ns;        /* parts: create+attach; start to program; end to result */
+    uint64_t memory_peak; /* bytes, of the whole container; 0 when the kernel does not tell */
     uint32_t oom_kills, stragglers_killed;
-    uint64_t pids_refused;   /* forks that the process limit refused */
+    uint64_t pids_refused; /* forks that the process limit refused */
     const moonsand_artefact *artefacts;
     size_t artefact_count;
     const moonsand_rejected *rejected;
     size_t rejected_count;
-    const char *value;       /* bytes of the result file, or NULL; hostile: parse with care */
+    const char *value; /* bytes of the result file, or NULL; hostile: parse with care */
     size_t value_len;
-    const char *isolation;   /* JSON object: what was really applied */
-    const char *image;       /* id of the image that ran */
-    const char *container;   /* its name */
+    const char *isolation; /* JSON object: what was really applied */
+    const char *image;     /* id of the image that ran */
+    const char *container; /* its name */
 } moonsand_result;
 
 typedef struct moonsand_file {
-    const char *path;   /* where, relative to the working directory */
-    const void *data;   /* copied */
+    const char *path; /* where, relative to the working directory */
+    const void *data; /* copied */
     size_t len;
-    uint32_t mode;      /* 0: 0644 */
+    uint32_t mode; /* 0: 0644 */
 } moonsand_file;
 
 typedef enum moonsand_stdin {
@@ -311,15 +324,16 @@ typedef struct moonsand_run_options {
     uint32_t version;
     const char *const *argv; /* no shell; argv[0] is looked up in PATH */
     size_t argc;
-    const char *const *env;  /* "NAME=value", on top of PATH, LANG, HOME and TMPDIR */
+    const char *const *env; /* "NAME=value", on top of PATH, LANG, HOME and TMPDIR */
     size_t envc;
     const moonsand_file *files;
     size_t file_count;
     moonsand_stdin stdin_mode;
-    const void *stdin_data;  /* copied */
+    const void *stdin_data; /* copied */
     size_t stdin_len;
-    uint64_t timeout_ns;     /* 0: the sandbox's; can only be shorter */
-    /* Called from steps. When set, that stream is handed over and not collected. stream is 1 or 2. */
+    uint64_t timeout_ns; /* 0: the sandbox's; can only be shorter */
+    /* Called from steps. When set, that stream is handed over and not collected. stream is 1 or 2.
+     */
     void (*on_output)(void *arg, int stream, const char *data, size_t len);
     /* moonsand_run_write() would take bytes again. */
     void (*on_stdin)(void *arg, moonsand_run *run);
@@ -330,7 +344,10 @@ typedef struct moonsand_run_options {
     void *arg;
     bool stream_stdout, stream_stderr; /* which of the two on_output takes */
 } moonsand_run_options;
-#define MOONSAND_RUN_OPTIONS_INIT {.version = 1}
+#define MOONSAND_RUN_OPTIONS_INIT                                                                  \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
 
 MOONSAND_EXTERN int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
                                        const moonsand_run_options *options, moonsand_error **err);
@@ -338,7 +355,8 @@ MOONSAND_EXTERN int moonsand_run_start(moonsand_run **out, moonsand_sandbox *san
 MOONSAND_EXTERN int moonsand_run_write(moonsand_run *run, const void *data, size_t len,
                                        size_t *taken, moonsand_error **err);
 MOONSAND_EXTERN void moonsand_run_close_stdin(moonsand_run *run);
-/* Asks for the end; the result, with the partial output, comes through on_done. Safe at any time. */
+/* Asks for the end; the result, with the partial output, comes through on_done. Safe at any time.
+ */
 MOONSAND_EXTERN void moonsand_run_cancel(moonsand_run *run);
 /* Where the run is: "preparing", "creating", "starting", "running", "ending", "done". */
 MOONSAND_EXTERN const char *moonsand_run_phase(const moonsand_run *run);
@@ -360,10 +378,10 @@ MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
 MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);
 MOONSAND_EXTERN void moonsand_free(void *p);
 
-/* Starts an engine of our own (dockerd, else podman) in the background, on a private socket and data
- * root below dir (NULL: /var/lib/moonsand as root, else $XDG_DATA_HOME/moonsand). Returns when it was launched,
- * not when it answers: connect to *socket until it does. It outlives the caller. kind: "docker",
- * "podman" or NULL. Already running: success. Free *socket with moonsand_free(). */
+/* Starts an engine of our own (dockerd, else podman) in the background, on a private socket and
+ * data root below dir (NULL: /var/lib/moonsand as root, else $XDG_DATA_HOME/moonsand). Returns when
+ * it was launched, not when it answers: connect to *socket until it does. It outlives the caller.
+ * kind: "docker", "podman" or NULL. Already running: success. Free *socket with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_embedded_start(char **socket, const char *dir, const char *kind,
                                             moonsand_error **err);
 /* Ends it and all its processes, waits up to 10 s. Not running: success. */

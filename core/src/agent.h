@@ -8,7 +8,8 @@
 #include "proto.h"
 
 /* ---- out: each adds whole frames to b (long STDIN and FILE_DATA as several); 0, -1 when there is
- * no memory, or -2 when it is longer than a frame may be (MS_PROTO_MAX); b is then as it was ---- */
+ * no memory, or -2 when it is longer than a frame may be (MS_PROTO_MAX); b is then as it was ----
+ */
 
 typedef struct ms_agent_request {
     const char *const *argv;
@@ -37,14 +38,14 @@ typedef struct ms_agent_final {
 /* One event, valid while the callback runs. Strings are NUL-terminated copies. */
 typedef struct ms_agent_event {
     int type;         /* MS_F_* of the agent */
-    const char *data; /* raw payload: STDOUT, STDERR, VALUE, ARTEFACT_DATA (a piece: a frame may come
-                       * in several events); PROBE: text of one item */
+    const char *data; /* raw payload: STDOUT, STDERR, VALUE, ARTEFACT_DATA (a piece: a frame may
+                       * come in several events); PROBE: text of one item */
     size_t len;
     const char *path;   /* ARTEFACT, REJECTED; PROBE: the item's name */
     const char *reason; /* REJECTED; ARTEFACT_END or NULL; FAILED: the message */
     const char *stage;  /* FAILED */
-    uint64_t number;    /* HELLO: version; CREDIT, ARTEFACT_END: size; ARTEFACT: mode; FAILED: errno */
-    uint64_t landlock;  /* HELLO: ABI */
+    uint64_t number; /* HELLO: version; CREDIT, ARTEFACT_END: size; ARTEFACT: mode; FAILED: errno */
+    uint64_t landlock; /* HELLO: ABI */
     const ms_agent_final *final;
 } ms_agent_event;
 
@@ -56,11 +57,12 @@ void ms_agent_decoder_free(ms_agent_decoder *d);
  * anything after FINAL): tampered. -2: no memory. Raw payloads are passed on in pieces, all else is
  * bounded by MS_PROTO_MAX. The order that is checked: HELLO first; PROBE items then; STARTED or
  * FAILED; outputs and CREDIT only between STARTED and the first of VALUE/ARTEFACT/REJECTED/FINAL;
- * artefact data only inside an artefact; FINAL or FAILED last. FINAL without STARTED is allowed only
- * with killed = MS_KILLED_HOST. Reasons and stages are of the closed sets in proto.h, paths of
- * artefacts pass ms_agent_path_ok(), all strings are UTF-8 without control characters, an artefact's
- * size is the sum of its pieces, and exactly one of exit_code and signal is there after STARTED. An
- * empty VALUE is an event with len 0. After any return but 0 the decoder takes nothing more (-1). */
+ * artefact data only inside an artefact; FINAL or FAILED last. FINAL without STARTED is allowed
+ * only with killed = MS_KILLED_HOST. Reasons and stages are of the closed sets in proto.h, paths of
+ * artefacts pass ms_agent_path_ok(), all strings are UTF-8 without control characters, an
+ * artefact's size is the sum of its pieces, and exactly one of exit_code and signal is there after
+ * STARTED. An empty VALUE is an event with len 0. After any return but 0 the decoder takes nothing
+ * more (-1). */
 int ms_agent_decoder_feed(ms_agent_decoder *d, const char *p, size_t n,
                           int (*on_event)(void *arg, const ms_agent_event *ev), void *arg);
 

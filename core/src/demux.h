@@ -9,9 +9,9 @@
 
 typedef struct ms_demux {
     unsigned char head[8];
-    unsigned have;  /* bytes of head */
-    uint32_t left;  /* bytes of the payload still to come */
-} ms_demux;         /* zero-initialised */
+    unsigned have; /* bytes of head */
+    uint32_t left; /* bytes of the payload still to come */
+} ms_demux;        /* zero-initialised */
 
 /* cb returns 0 to go on, anything else to stop; that value is then returned. -1: not a frame (the
  * stream cannot be used any more). 0: all taken. */

@@ -17,8 +17,8 @@
 #include "removal.h"
 #include "request.h"
 
-/* The oldest version has what the sandbox needs (1.40: PidsLimit, Capabilities, cgroup namespaces came
- * with 1.41 and are checked by the self-check); the newest is the last one that was read. */
+/* The oldest version has what the sandbox needs (1.40: PidsLimit, Capabilities, cgroup namespaces
+ * came with 1.41 and are checked by the self-check); the newest is the last one that was read. */
 enum { API_MIN = 40, API_MAX = 52 };
 #define LIBPOD_PREFIX "/v4.0.0"
 #define OPEN_TIMEOUT (10 * MS_S)
@@ -149,12 +149,14 @@ static int negotiate(moonsand_engine *e, moonsand_error **err)
     const char *offered = e->api_version;
     if (sscanf(offered, "%d.%d", &major, &newest) != 2 || major != 1)
         return ms_fail(err, MOONSAND_E_PROTOCOL, "it offers API version \"%s\"", offered);
-    if (sscanf(ms_json_str(e->version_json, "MinAPIVersion", "1.24"), "%d.%d", &major, &oldest) != 2)
+    if (sscanf(ms_json_str(e->version_json, "MinAPIVersion", "1.24"), "%d.%d", &major, &oldest) !=
+        2)
         oldest = 24;
     if (newest < API_MIN)
-        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
-                       "its API version 1.%d is too old; moonsand needs 1.%d (Docker 19.03) or newer",
-                       newest, API_MIN);
+        return ms_fail(
+            err, MOONSAND_E_UNSUPPORTED,
+            "its API version 1.%d is too old; moonsand needs 1.%d (Docker 19.03) or newer", newest,
+            API_MIN);
     if (oldest > API_MAX)
         return ms_fail(err, MOONSAND_E_UNSUPPORTED,
                        "its oldest API version is 1.%d; this moonsand knows up to 1.%d: update it",
@@ -281,7 +283,8 @@ int moonsand_engine_open(moonsand_engine **out, moonsand_loop *loop,
     e->loop = loop;
     e->done = done;
     e->done_arg = arg;
-    e->call_timeout_ns = options->call_timeout_ns ? (int64_t)options->call_timeout_ns : CALL_TIMEOUT;
+    e->call_timeout_ns =
+        options->call_timeout_ns ? (int64_t)options->call_timeout_ns : CALL_TIMEOUT;
     e->checked = json_object();
     if (!e->checked || (options->agent_path && !(e->agent_path = ms_strdup(options->agent_path)))) {
         ms_fail_nomem(err);
@@ -294,7 +297,8 @@ int moonsand_engine_open(moonsand_engine **out, moonsand_loop *loop,
         goto fail;
     moonsand_error *first = NULL;
     /* GET, not HEAD: an error then has a body that says why. */
-    if (ms_engine_call(&e->opening[0], e, "GET", "/_ping", NULL, OPEN_TIMEOUT, on_ping, e, &first)) {
+    if (ms_engine_call(&e->opening[0], e, "GET", "/_ping", NULL, OPEN_TIMEOUT, on_ping, e,
+                       &first)) {
         e->open_error = first;
         ms_timer_start(&e->failed_later, loop, 0, report_failure, e);
     }

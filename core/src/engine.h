@@ -42,8 +42,8 @@ struct moonsand_engine {
     json_t *checked; /* object: create bodies (uid and name blanked) whose self-check passed */
 };
 
-typedef void (*ms_engine_cb)(void *arg, ms_http_call *call, int status, const char *body, size_t len,
-                             moonsand_error *err);
+typedef void (*ms_engine_cb)(void *arg, ms_http_call *call, int status, const char *body,
+                             size_t len, moonsand_error *err);
 /* A call of the versioned API; path as in moonsand_request_options. body may be NULL. */
 int ms_engine_call(ms_http_call **out, moonsand_engine *e, const char *method, const char *path,
                    const ms_buf *body, int64_t timeout_ns, ms_engine_cb cb, void *arg,

@@ -131,8 +131,8 @@ static void on_retry(void *arg)
 }
 
 /* connect(2), EAGAIN: "For nonblocking UNIX domain sockets, the socket is nonblocking, and the
- * connection cannot be completed immediately": the backlog is full. curl takes it for "in progress",
- * and then for refused, or, seeing that the socket is writable, even for connected. */
+ * connection cannot be completed immediately": the backlog is full. curl takes it for "in
+ * progress", and then for refused, or, seeing that the socket is writable, even for connected. */
 static bool is_busy(ms_transfer *t, CURLcode result)
 {
     const ms_endpoint *ep = &t->http->ep;
@@ -289,14 +289,14 @@ static bool set_common(ms_transfer *t)
 {
     CURL *e = t->easy;
     const ms_endpoint *ep = &t->http->ep;
-    return MS_SET(e, URL, t->http->url) && MS_SET(e, PRIVATE, t) && MS_SET(e, ERRORBUFFER, t->text) &&
-           MS_SET(e, NOSIGNAL, 1L) && MS_SET(e, PROTOCOLS_STR, "http,https") && MS_SET(e, FOLLOWLOCATION, 0L) &&
+    return MS_SET(e, URL, t->http->url) && MS_SET(e, PRIVATE, t) &&
+           MS_SET(e, ERRORBUFFER, t->text) && MS_SET(e, NOSIGNAL, 1L) &&
+           MS_SET(e, PROTOCOLS_STR, "http,https") && MS_SET(e, FOLLOWLOCATION, 0L) &&
            MS_SET(e, HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
            /* "Setting the proxy string to "" (an empty string) explicitly disables the use of a
             * proxy, even if there is an environment variable set for it." */
            MS_SET(e, PROXY, "") && MS_SET(e, OPENSOCKETFUNCTION, on_open_socket) &&
-           (ep->kind != MS_TCP ||
-            (MS_SET(e, TCP_KEEPALIVE, 1L) && MS_SET(e, TCP_KEEPIDLE, 30L))) &&
+           (ep->kind != MS_TCP || (MS_SET(e, TCP_KEEPALIVE, 1L) && MS_SET(e, TCP_KEEPIDLE, 30L))) &&
            (ep->kind != MS_UNIX || MS_SET(e, UNIX_SOCKET_PATH, ep->unix_path)) &&
            (ep->kind != MS_SSH || MS_SET(e, UNIX_SOCKET_PATH, ms_dial_path(t->http->dial))) &&
            (ep->kind != MS_TCP || !ep->tls || set_tls(e, ep));
@@ -355,8 +355,8 @@ static void deliver(ms_http *h)
         ms_free(h);
 }
 
-/* libcurl's global state is the one thing of this library that the whole process shares. It is never
- * cleaned up: another part of the process may use libcurl too. */
+/* libcurl's global state is the one thing of this library that the whole process shares. It is
+ * never cleaned up: another part of the process may use libcurl too. */
 static pthread_once_t global_once = PTHREAD_ONCE_INIT;
 static CURLcode global_result;
 

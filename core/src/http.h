@@ -9,8 +9,8 @@
 
 /* Where to connect; filled in by endpoint.c. All strings owned. */
 typedef struct ms_endpoint {
-    char *url;       /* as the user would write it */
-    char *found_by;  /* "explicit", "DOCKER_CONTEXT", ... */
+    char *url;      /* as the user would write it */
+    char *found_by; /* "explicit", "DOCKER_CONTEXT", ... */
     enum { MS_UNIX, MS_TCP, MS_SSH } kind;
     char *unix_path; /* MS_UNIX */
     char *host_port; /* MS_TCP: "host:port" */
@@ -40,10 +40,10 @@ typedef struct ms_http_request {
     const char *method, *path; /* path with version and query: "/v1.41/info" */
     const void *body;          /* copied; NULL none */
     size_t body_len;
-    int body_fd;               /* when body is NULL and body_fd >= 0: chunked upload; not closed */
-    const char *content_type;  /* NULL: application/json when there is a body */
-    int64_t timeout_ns;        /* whole call; 0 none */
-    size_t max_body;           /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
+    int body_fd;              /* when body is NULL and body_fd >= 0: chunked upload; not closed */
+    const char *content_type; /* NULL: application/json when there is a body */
+    int64_t timeout_ns;       /* whole call; 0 none */
+    size_t max_body;          /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
     /* Pieces of a 2xx body, not collected then. Called from inside curl: must not start, cancel or
      * free anything of this http. */
     void (*on_data)(void *arg, const char *p, size_t n);

@@ -69,8 +69,8 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
     return n;
 }
 
-/* curl sends a request once more when a kept connection turns out to be dead, also a POST, which the
- * engine may have acted on before it died. */
+/* curl sends a request once more when a kept connection turns out to be dead, also a POST, which
+ * the engine may have acted on before it died. */
 static int on_before_request(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
     (void)ip, (void)local_ip, (void)port, (void)local_port;
@@ -161,8 +161,8 @@ static bool set_body(ms_http_call *c, const ms_http_request *req)
     if (req->body == NULL && req->body_fd >= 0) {
         c->body_fd = req->body_fd;
         return MS_SET(e, UPLOAD, 1L) && MS_SET(e, UPLOAD_BUFFERSIZE, 128L << 10) &&
-               MS_SET(e, READFUNCTION, on_read) && MS_SET(e, READDATA, c) && MS_SET(e, CUSTOMREQUEST, req->method) &&
-               add_header(c, "Transfer-Encoding: chunked");
+               MS_SET(e, READFUNCTION, on_read) && MS_SET(e, READDATA, c) &&
+               MS_SET(e, CUSTOMREQUEST, req->method) && add_header(c, "Transfer-Encoding: chunked");
     }
     if (req->body == NULL && !c->post) {
         if (strcmp(req->method, "HEAD") == 0)
@@ -171,8 +171,9 @@ static bool set_body(ms_http_call *c, const ms_http_request *req)
     }
     size_t len = req->body != NULL ? req->body_len : 0;
     c->body = ms_strndup(req->body, len);
-    return c->body != NULL && MS_SET(e, POST, 1L) && MS_SET(e, POSTFIELDSIZE_LARGE, (curl_off_t)len) &&
-           MS_SET(e, POSTFIELDS, c->body) && MS_SET(e, CUSTOMREQUEST, req->method);
+    return c->body != NULL && MS_SET(e, POST, 1L) &&
+           MS_SET(e, POSTFIELDSIZE_LARGE, (curl_off_t)len) && MS_SET(e, POSTFIELDS, c->body) &&
+           MS_SET(e, CUSTOMREQUEST, req->method);
 }
 
 static bool set_call(ms_http_call *c, const ms_http_request *req)
@@ -188,12 +189,14 @@ static bool set_call(ms_http_call *c, const ms_http_request *req)
     c->arg = req->arg;
     /* "Expect:": curl would wait for "100 Continue" before a body of more than 1 MiB.
      * REQUEST_TARGET: the path as it was given, which curl's URL parser would tidy up. */
-    bool ok = add_header(c, line) && add_header(c, "Expect:") && MS_SET(e, HTTPHEADER, c->headers) &&
-              MS_SET(e, USERAGENT, "moonsand/" MOONSAND_VERSION) && MS_SET(e, REQUEST_TARGET, req->path) &&
-              MS_SET(e, HEADERFUNCTION, on_header) && MS_SET(e, HEADERDATA, c) && MS_SET(e, WRITEFUNCTION, on_body) &&
-              MS_SET(e, WRITEDATA, c) && MS_SET(e, PREREQFUNCTION, on_before_request) && MS_SET(e, PREREQDATA, c) &&
-              MS_SET(e, BUFFERSIZE, req->on_data != NULL ? 256L << 10 : 32L << 10) && set_body(c, req) &&
-              MS_SET(e, HTTPHEADER, c->headers);
+    bool ok =
+        add_header(c, line) && add_header(c, "Expect:") && MS_SET(e, HTTPHEADER, c->headers) &&
+        MS_SET(e, USERAGENT, "moonsand/" MOONSAND_VERSION) &&
+        MS_SET(e, REQUEST_TARGET, req->path) && MS_SET(e, HEADERFUNCTION, on_header) &&
+        MS_SET(e, HEADERDATA, c) && MS_SET(e, WRITEFUNCTION, on_body) && MS_SET(e, WRITEDATA, c) &&
+        MS_SET(e, PREREQFUNCTION, on_before_request) && MS_SET(e, PREREQDATA, c) &&
+        MS_SET(e, BUFFERSIZE, req->on_data != NULL ? 256L << 10 : 32L << 10) && set_body(c, req) &&
+        MS_SET(e, HTTPHEADER, c->headers);
     ms_free(line);
     return ok;
 }

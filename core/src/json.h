@@ -1,4 +1,5 @@
-/* Reading the engine's JSON without trusting its shape: a missing or wrong-typed value is a default. */
+/* Reading the engine's JSON without trusting its shape: a missing or wrong-typed value is a
+ * default. */
 #ifndef MS_JSON_H
 #define MS_JSON_H
 
@@ -7,7 +8,8 @@
 #include "mem.h"
 #include "moonsand.h"
 
-/* Parses a whole answer. PROTOCOL with what was being read when it is not JSON. Free with json_decref(). */
+/* Parses a whole answer. PROTOCOL with what was being read when it is not JSON. Free with
+ * json_decref(). */
 json_t *ms_json_parse(const char *text, size_t len, const char *what, moonsand_error **err);
 /* "a.b.c" below root. */
 const json_t *ms_json_at(const json_t *root, const char *path);

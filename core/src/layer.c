@@ -297,8 +297,8 @@ static int put_agent(const struct ms_layer_work *w, ms_buf *body, moonsand_error
 
 static int put_commit(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
 {
-    json_t *v = json_pack("{s:{s:s, s:s}}", "Labels", "moonsand", "1", "moonsand.base",
-                          w->layer->image_id);
+    json_t *v =
+        json_pack("{s:{s:s, s:s}}", "Labels", "moonsand", "1", "moonsand.base", w->layer->image_id);
     if (!v)
         return ms_fail_nomem(err);
     int rc = ms_json_write(body, v, false, err);
@@ -381,7 +381,8 @@ static void go(struct ms_layer_work *w, step next)
 /* What may stand in a URL's path as it is; an image reference needs no more. */
 static bool reference_ok(const char *image)
 {
-    size_t n = strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-");
+    size_t n =
+        strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-");
     return n && n <= 512 && image[n] == 0 && image[0] != '/' && !strstr(image, "..") &&
            !strstr(image, "//");
 }

@@ -1,5 +1,5 @@
-/* The image that really runs: the user's image plus one layer with the agent, made once and found again
- * by the hash of both. */
+/* The image that really runs: the user's image plus one layer with the agent, made once and found
+ * again by the hash of both. */
 #ifndef MS_LAYER_H
 #define MS_LAYER_H
 
@@ -30,8 +30,8 @@ struct ms_layer_waiter {
     void *arg;
 };
 
-/* Sets *ready when it is known already (valid until the next step); otherwise leaves it NULL and calls
- * back from a step. */
+/* Sets *ready when it is known already (valid until the next step); otherwise leaves it NULL and
+ * calls back from a step. */
 int ms_layer_want(ms_layer_waiter *w, moonsand_engine *e, const char *image,
                   void (*cb)(void *arg, const ms_layer *layer, moonsand_error *err), void *arg,
                   const ms_layer **ready, moonsand_error **err);

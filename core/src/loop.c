@@ -102,8 +102,8 @@ int64_t moonsand_loop_timeout_ns(const moonsand_loop *loop)
 
 /* ---- timers ---- */
 
-/* The eventfd stands for a timer that is already due: setting a timerfd to the past takes 25 us on a
- * virtual machine, an eventfd 0.5 us, and most timers here mean "in the next step". */
+/* The eventfd stands for a timer that is already due: setting a timerfd to the past takes 25 us on
+ * a virtual machine, an eventfd 0.5 us, and most timers here mean "in the next step". */
 static void kick(moonsand_loop *loop, bool on)
 {
     uint64_t count = 1;
@@ -166,7 +166,8 @@ void ms_timer_start(ms_timer *t, moonsand_loop *loop, int64_t delay_ns, ms_timer
     t->cb = cb;
     t->arg = arg;
     t->loop = loop;
-    /* From the end: most timers are started to end after those that run. Equals keep their order. */
+    /* From the end: most timers are started to end after those that run. Equals keep their order.
+     */
     ms_timer *before = loop->last;
     while (before != NULL && before->due_ns > t->due_ns)
         before = before->prev;

@@ -1,7 +1,7 @@
 /* One epoll descriptor for descriptors and timers; see moonsand_loop_* in moonsand.h.
  *
- * Watches and timers are embedded in their owners and belong to them. A callback may stop or free any
- * watch or timer, its own as well, also one whose event waits in the same batch. */
+ * Watches and timers are embedded in their owners and belong to them. A callback may stop or free
+ * any watch or timer, its own as well, also one whose event waits in the same batch. */
 #ifndef MS_LOOP_H
 #define MS_LOOP_H
 
@@ -33,8 +33,8 @@ struct ms_timer {
     void *arg;
 };
 
-/* One shot. Starting a running timer moves it. Delay 0 fires in the next step, which makes it the way
- * to call back "later" instead of from inside the caller. Cannot fail. */
+/* One shot. Starting a running timer moves it. Delay 0 fires in the next step, which makes it the
+ * way to call back "later" instead of from inside the caller. Cannot fail. */
 void ms_timer_start(ms_timer *t, moonsand_loop *loop, int64_t delay_ns, ms_timer_cb cb, void *arg);
 void ms_timer_stop(ms_timer *t);
 

@@ -6,7 +6,8 @@
 
 #define REJECTED_MAX 1000 /* the agent tells fewer */
 
-static int output(ms_buf *kept, moonsand_output *o, uint64_t max, bool keep, const ms_agent_event *ev)
+static int output(ms_buf *kept, moonsand_output *o, uint64_t max, bool keep,
+                  const ms_agent_event *ev)
 {
     if (ev->len > max || o->bytes > max - ev->len)
         return -1;

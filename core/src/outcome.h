@@ -29,8 +29,8 @@ typedef struct ms_outcome_limits {
     bool keep_stdout, keep_stderr;
 } ms_outcome_limits;
 
-/* STDOUT, STDERR, VALUE, ARTEFACT*, REJECTED. 0; -1: more than allowed or a name that is not: tampered;
- * -2: no memory. */
+/* STDOUT, STDERR, VALUE, ARTEFACT*, REJECTED. 0; -1: more than allowed or a name that is not:
+ * tampered; -2: no memory. */
 int ms_outcome_event(ms_outcome *o, const ms_outcome_limits *l, const ms_agent_event *ev);
 /* final may be NULL. */
 void ms_outcome_finish(ms_outcome *o, const ms_outcome_limits *l, moonsand_status status,

@@ -24,32 +24,34 @@
 
 #define MS_PROTO_VERSION 1
 #define MS_PROTO_HEAD 8
-#define MS_PROTO_MAX (1u << 20)        /* longest payload; longer is tampered */
-#define MS_PROTO_STDIN_CREDIT (1u << 18) /* bytes of STDIN the host may send before the first CREDIT */
+#define MS_PROTO_MAX (1u << 20) /* longest payload; longer is tampered */
+#define MS_PROTO_STDIN_CREDIT                                                                      \
+    (1u << 18) /* bytes of STDIN the host may send before the first CREDIT */
 
 enum {
     /* host to agent */
-    MS_F_REQUEST = 0x01,   /* fields MS_T_ARGV ... */
-    MS_F_FILE = 0x02,      /* fields PATH (relative to CWD), MODE, SIZE; then SIZE bytes in FILE_DATA */
+    MS_F_REQUEST = 0x01, /* fields MS_T_ARGV ... */
+    MS_F_FILE = 0x02, /* fields PATH (relative to CWD), MODE, SIZE; then SIZE bytes in FILE_DATA */
     MS_F_FILE_DATA = 0x03, /* raw */
     MS_F_GO = 0x04,        /* empty */
     MS_F_STDIN = 0x05,     /* raw */
     MS_F_STDIN_EOF = 0x06, /* empty */
     MS_F_KILL = 0x07,      /* empty: kill the program; FINAL says killed = MS_KILLED_HOST */
     /* agent to host */
-    MS_F_HELLO = 0x81,        /* fields VERSION, LANDLOCK (ABI or 0) */
-    MS_F_PROBE = 0x82,        /* fields PROBE, repeated: "name\0text" */
-    MS_F_STARTED = 0x83,      /* empty: execve succeeded */
-    MS_F_STDOUT = 0x84,       /* raw */
-    MS_F_STDERR = 0x85,       /* raw */
-    MS_F_CREDIT = 0x86,       /* fields SIZE: so many more bytes of STDIN may come */
-    MS_F_VALUE = 0x87,        /* raw: the result file */
-    MS_F_ARTEFACT = 0x88,     /* fields PATH, MODE */
+    MS_F_HELLO = 0x81,         /* fields VERSION, LANDLOCK (ABI or 0) */
+    MS_F_PROBE = 0x82,         /* fields PROBE, repeated: "name\0text" */
+    MS_F_STARTED = 0x83,       /* empty: execve succeeded */
+    MS_F_STDOUT = 0x84,        /* raw */
+    MS_F_STDERR = 0x85,        /* raw */
+    MS_F_CREDIT = 0x86,        /* fields SIZE: so many more bytes of STDIN may come */
+    MS_F_VALUE = 0x87,         /* raw: the result file */
+    MS_F_ARTEFACT = 0x88,      /* fields PATH, MODE */
     MS_F_ARTEFACT_DATA = 0x89, /* raw */
-    MS_F_ARTEFACT_END = 0x8a, /* fields SIZE: bytes sent; REASON when it is to be rejected after all */
-    MS_F_REJECTED = 0x8b,     /* fields PATH, REASON */
-    MS_F_FINAL = 0x8c,        /* fields from WALL_NS on */
-    MS_F_FAILED = 0x8d        /* fields STAGE, ERRNO, MESSAGE: the program was not started */
+    MS_F_ARTEFACT_END =
+        0x8a,             /* fields SIZE: bytes sent; REASON when it is to be rejected after all */
+    MS_F_REJECTED = 0x8b, /* fields PATH, REASON */
+    MS_F_FINAL = 0x8c,    /* fields from WALL_NS on */
+    MS_F_FAILED = 0x8d    /* fields STAGE, ERRNO, MESSAGE: the program was not started */
 };
 
 enum {
@@ -74,7 +76,7 @@ enum {
     MS_T_SIZE = 24,
     MS_T_REASON = 25, /* symlink, size, count, special, name, changed, unreadable */
     MS_T_PROBE = 26,
-    MS_T_STAGE = 27,   /* "exec", "file", "request", "limit", "landlock" */
+    MS_T_STAGE = 27, /* "exec", "file", "request", "limit", "landlock" */
     MS_T_ERRNO = 28,
     MS_T_MESSAGE = 29,
 
@@ -101,15 +103,16 @@ enum {
     MS_KILLED_HOST = 4
 };
 
-/* Names in PROBE. status: /proc/self/status of the agent. mounts: /proc/self/mountinfo. net: /proc/net/dev.
- * route: /proc/net/route. ns: lines "name inode" of /proc/self/ns. cgroup: lines "key value" with
- * memory.max, memory.swap.max (v1: memsw), cpu.max ("quota period"), pids.max, version.
- * limits: /proc/self/limits. id: "uid gid groups...". masked: lines "path state", state one of
- * empty, missing, denied, readable; for the paths that must not be written to (/, /proc/sys,
+/* Names in PROBE. status: /proc/self/status of the agent. mounts: /proc/self/mountinfo. net:
+ * /proc/net/dev. route: /proc/net/route. ns: lines "name inode" of /proc/self/ns. cgroup: lines
+ * "key value" with memory.max, memory.swap.max (v1: memsw), cpu.max ("quota period"), pids.max,
+ * version. limits: /proc/self/limits. id: "uid gid groups...". masked: lines "path state", state
+ * one of empty, missing, denied, readable; for the paths that must not be written to (/, /proc/sys,
  * /proc/bus, /proc/fs, /proc/irq, /proc/sysrq-trigger, /sys, and /sys/fs/cgroup or in version 1
  * /sys/fs/cgroup/memory) readonly or writable, as they are mounted, missing or denied.
  * oom_score_adj. A number that a controller does not offer has no line in cgroup. */
-#define MS_PROBE_NAMES "status", "mounts", "net", "route", "ns", "cgroup", "limits", "id", "masked", "oom_score_adj"
+#define MS_PROBE_NAMES                                                                             \
+    "status", "mounts", "net", "route", "ns", "cgroup", "limits", "id", "masked", "oom_score_adj"
 
 #define MS_AGENT_PATH_INSIDE "/.moonsand/agent"
 

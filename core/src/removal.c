@@ -127,12 +127,12 @@ void ms_removal_start(ms_removal *r, moonsand_engine *e, ms_stream *stream, int 
         r->next->prev = r;
     e->removals = r;
     e->removal_count++;
-    if (force || !stream) {
-        ms_timer_start(&r->timer, e->loop, 0, remove_now, r);
-        return;
-    }
-    ms_stream_set_events(stream, &(ms_stream_events){.on_data = on_data, .on_end = on_end, .arg = r});
-    ms_timer_start(&r->timer, e->loop, END_BY_ITSELF, remove_now, r);
+    /* At once: the run, to which its callbacks went, may be gone before the next step. */
+    if (stream)
+        ms_stream_set_events(stream,
+                             &(ms_stream_events){.on_data = on_data, .on_end = on_end, .arg = r});
+    bool wait = stream && !force;
+    ms_timer_start(&r->timer, e->loop, wait ? END_BY_ITSELF : 0, remove_now, r);
 }
 
 void ms_removals_free(moonsand_engine *e)

@@ -86,8 +86,8 @@ void moonsand_run_free(moonsand_run *r)
         return;
     }
     r->freed = true;
-    /* In CREATING, whether the engine creates it is known only when the call has ended; a removal by
-     * name could come before the creation. */
+    /* In CREATING, whether the engine creates it is known only when the call has ended; a removal
+     * by name could come before the creation. */
     if (r->phase != MS_CREATING && !r->busy)
         ms_run_orphan(r);
 }
@@ -119,13 +119,15 @@ static const char *why(const moonsand_run *r, moonsand_status s)
     case MOONSAND_S_CANCELLED:
         return "cancelled by the caller";
     case MOONSAND_S_TIMEOUT:
-        return r->ending.timed_out ? "time limit reached; the agent did not answer and the container "
-                                     "was killed"
-                                   : "time limit reached";
+        return r->ending.timed_out
+                   ? "time limit reached; the agent did not answer and the container "
+                     "was killed"
+                   : "time limit reached";
     case MOONSAND_S_OOM:
         return "killed by the kernel: memory limit reached";
     case MOONSAND_S_OUTPUT_LIMIT:
-        return r->final.killed == MS_KILLED_STDERR ? "stderr limit reached" : "stdout limit reached";
+        return r->final.killed == MS_KILLED_STDERR ? "stderr limit reached"
+                                                   : "stdout limit reached";
     default:
         return "";
     }
@@ -155,7 +157,8 @@ void ms_run_finish(moonsand_run *r)
     res->overhead_ns = total > wall ? (uint64_t)(total - wall) : 0;
     res->create_ns = r->attached ? (uint64_t)(r->attached - r->began) : 0;
     res->start_ns = r->started ? (uint64_t)(r->started - r->attached) : 0;
-    res->finish_ns = r->started && now > r->started + wall ? (uint64_t)(now - r->started - wall) : 0;
+    res->finish_ns =
+        r->started && now > r->started + wall ? (uint64_t)(now - r->started - wall) : 0;
     bool freed = r->freed;
     /* With the agent's record it is about to exit by itself. */
     give_up_container(r, !record || r->ending.tampered);
@@ -193,7 +196,8 @@ static int check_strings(const char *what, const char *const *list, size_t n, bo
     }
     if (n > 4096 || total > MS_PROTO_MAX / 4)
         return ms_fail(err, MOONSAND_E_INVALID,
-                       "%s is too long (%zu items, %zu bytes); use a file or stdin", what, n, total);
+                       "%s is too long (%zu items, %zu bytes); use a file or stdin", what, n,
+                       total);
     return 0;
 }
 
@@ -229,7 +233,8 @@ static int copy_request(moonsand_run *r, const moonsand_run_options *o, moonsand
     }
     if (copy_strings(&r->argv, &r->argc, o->argv, o->argc) ||
         copy_strings(&r->env, &r->envc, o->env, o->envc) ||
-        (o->stdin_mode == MOONSAND_STDIN_BYTES && ms_buf_add(&r->input, o->stdin_data, o->stdin_len)))
+        (o->stdin_mode == MOONSAND_STDIN_BYTES &&
+         ms_buf_add(&r->input, o->stdin_data, o->stdin_len)))
         return ms_fail_nomem(err);
     return 0;
 }
@@ -252,9 +257,10 @@ int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
                        "timeout is %.3g s; no program can start in that: give at least 0.05 s",
                        (double)wall / 1e9);
     if (wall > l->timeout_ns)
-        return ms_fail(err, MOONSAND_E_INVALID,
-                       "timeout %.3g s is longer than the sandbox's %.3g s; a run can only be shorter",
-                       (double)wall / 1e9, (double)l->timeout_ns / 1e9);
+        return ms_fail(
+            err, MOONSAND_E_INVALID,
+            "timeout %.3g s is longer than the sandbox's %.3g s; a run can only be shorter",
+            (double)wall / 1e9, (double)l->timeout_ns / 1e9);
     moonsand_run *r = ms_calloc(1, sizeof *r);
     if (!r)
         return ms_fail_nomem(err);

@@ -1,4 +1,5 @@
-/* The life of one run as a state machine: prepare, create, attach, start, talk to the agent, judge. */
+/* The life of one run as a state machine: prepare, create, attach, start, talk to the agent, judge.
+ */
 #ifndef MS_RUN_H
 #define MS_RUN_H
 
@@ -23,18 +24,18 @@ struct moonsand_run {
     moonsand_run *prev, *next;
     moonsand_run_options opt; /* callbacks and flags; its pointers are not used after the start */
     ms_phase phase;
-    bool busy;   /* inside the decoder: callbacks must not free it */
-    bool freed;  /* the handle is gone; we live on until the engine has told what it created */
+    bool busy;  /* inside the decoder: callbacks must not free it */
+    bool freed; /* the handle is gone; we live on until the engine has told what it created */
 
     ms_layer_waiter waiter;
-    ms_http_call *call;       /* create, inspect or kill */
+    ms_http_call *call; /* create, inspect or kill */
     ms_http_call *start_call;
     ms_stream *stream;
     ms_agent_decoder *decoder;
     char **argv, **env; /* copies of the options' */
     size_t argc, envc;
-    ms_buf files; /* FILE frames, until they are sent */
-    char *name;     /* of the container, once create was sent */
+    ms_buf files;        /* FILE frames, until they are sent */
+    char *name;          /* of the container, once create was sent */
     ms_removal *removal; /* for it; made first */
     uint32_t uid;
     int uid_fd;

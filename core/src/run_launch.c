@@ -9,7 +9,7 @@
 #include "run.h"
 
 #define LAUNCH_TIMEOUT (60 * MS_S) /* create to the program's start, on a busy engine */
-#define LEASE_SLACK_S 120          /* what a run may last beyond its time limit, all deadlines used */
+#define LEASE_SLACK_S 120 /* what a run may last beyond its time limit, all deadlines used */
 
 #define CWD "/tmp/work"
 #define OUTPUT_DIR "/tmp/out"
@@ -112,10 +112,8 @@ static int attach(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
     static const char query[] = "stream=1&stdin=1&stdout=1&stderr=1";
     ms_buf request = {0};
     char *path = ms_asprintf("%s/containers/%s/attach?%s", r->engine->prefix, r->name, query);
-    ms_stream_events events = {.on_open = on_open,
-                               .on_data = ms_run_talk_data,
-                               .on_end = ms_run_talk_end,
-                               .arg = r};
+    ms_stream_events events = {
+        .on_open = on_open, .on_data = ms_run_talk_data, .on_end = ms_run_talk_end, .arg = r};
     int rc = -1;
     r->phase = MS_ATTACHING;
     if (!path)
@@ -161,7 +159,8 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
         ms_removal_unsure(r->removal);
     if (!err && status == 404) {
         /* Removed behind our back: the next run prepares it again. */
-        if (!ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer, NULL) &&
+        if (!ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer,
+                           NULL) &&
             layer)
             ms_layer_forget(r->engine, layer);
         ms_layer_unwant(&r->waiter);
@@ -175,8 +174,8 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
         ms_run_finish(r);
         return;
     }
-    if (!err && !ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer,
-                               &err)) {
+    if (!err &&
+        !ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer, &err)) {
         if (layer)
             attach(r, layer, &err);
         else
@@ -236,7 +235,8 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .image_id = layer->run_id,
         .name = r->name,
         .owner = e->owner,
-        .lease_epoch_s = (int64_t)time(NULL) + (int64_t)(r->wall_limit_ns / (uint64_t)MS_S) + LEASE_SLACK_S,
+        .lease_epoch_s =
+            (int64_t)time(NULL) + (int64_t)(r->wall_limit_ns / (uint64_t)MS_S) + LEASE_SLACK_S,
         .uid = r->uid,
         .volumes = (const char *const *)layer->volumes,
         .volume_count = layer->volume_count,
@@ -248,8 +248,9 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
     if (!r->checked && ms_probe_new(&r->probe, err))
         return -1;
     ms_buf path = {0}, body = {0};
-    int rc = e->profile->create(&path, &body, &c, &e->facts, err) ||
-             ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
+    int rc =
+        e->profile->create(&path, &body, &c, &e->facts, err) ||
+        ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
     ms_buf_free(&path);
     ms_buf_free(&body);
     r->outcome.image = ms_strdup(layer->image_id);

@@ -6,7 +6,7 @@
 #include "json.h"
 #include "run.h"
 
-#define GRACE (2 * MS_S)        /* the agent's own time limit goes first; then we kill the container */
+#define GRACE (2 * MS_S) /* the agent's own time limit goes first; then we kill the container */
 #define KILL_TIMEOUT (5 * MS_S) /* for the engine to kill it */
 
 /* ---- the self-check ----------------------------------------------------------------------- */
@@ -34,7 +34,7 @@ static int verify(moonsand_run *r, moonsand_error **err)
         return ms_fail_nomem(err);
     ms_buf go = {0};
     int rc = ms_agent_put(&go, MS_F_GO, NULL, 0) ? ms_fail_nomem(err)
-                                                : ms_stream_write(r->stream, go.data, go.len, err);
+                                                 : ms_stream_write(r->stream, go.data, go.len, err);
     ms_buf_free(&go);
     return rc;
 }
@@ -97,7 +97,8 @@ static int on_failed(moonsand_run *r, const ms_agent_event *ev)
     char text[256], stage[32];
     const char *reason = ev->reason ? ev->reason : "";
     ms_printable(text, sizeof text, reason, strlen(reason));
-    ms_printable(stage, sizeof stage, ev->stage ? ev->stage : "", ev->stage ? strlen(ev->stage) : 0);
+    ms_printable(stage, sizeof stage, ev->stage ? ev->stage : "",
+                 ev->stage ? strlen(ev->stage) : 0);
     moonsand_code code = strcmp(stage, "exec") == 0 ? MOONSAND_E_EXEC : MOONSAND_E_ENGINE;
     if (code == MOONSAND_E_EXEC)
         ms_fail(&r->error, code, "%s: cannot be started in the container: %s%s", r->argv[0], text,
@@ -166,7 +167,8 @@ static int on_event(void *arg, const ms_agent_event *ev)
 
 static void isolation(moonsand_run *r)
 {
-    ms_container c = {.limits = &r->sandbox->limits, .uid = r->uid, .seccomp_path = r->engine->seccomp_path};
+    ms_container c = {
+        .limits = &r->sandbox->limits, .uid = r->uid, .seccomp_path = r->engine->seccomp_path};
     ms_isolation_json(&r->outcome.isolation, &c, &r->engine->facts, r->final.landlocked, r->checked,
                       NULL);
 }
@@ -235,8 +237,8 @@ static void on_inspect(void *arg, ms_http_call *call, int status, const char *bo
         if (*text)
             ms_printable(r->diagnosis, sizeof r->diagnosis, text, strlen(text));
         else if (!r->diagnosis[0])
-            snprintf(r->diagnosis, sizeof r->diagnosis, "the container's first process ended with %lld",
-                     (long long)code);
+            snprintf(r->diagnosis, sizeof r->diagnosis,
+                     "the container's first process ended with %lld", (long long)code);
     }
     json_decref(v);
     if (!r->started && !r->ending.cancelled && !r->ending.timed_out) {
@@ -356,8 +358,9 @@ void ms_run_on_deadline(void *arg)
         kill_container(r);
     } else {
         moonsand_error *err = NULL;
-        ms_fail(&err, MOONSAND_E_TIMEOUT,
-                "the engine did not get the container going within 60 s; is the machine overloaded?");
+        ms_fail(
+            &err, MOONSAND_E_TIMEOUT,
+            "the engine did not get the container going within 60 s; is the machine overloaded?");
         ms_error_op(&err, "container start");
         ms_run_fail(r, err);
     }

@@ -141,8 +141,8 @@ static void sent(ms_stream *s, size_t n)
     }
 }
 
-/* Sends what can be sent; true when on_drain is due. A side that reads no more ends the writing only:
- * what it still sends, and why it ends, comes by reading. */
+/* Sends what can be sent; true when on_drain is due. A side that reads no more ends the writing
+ * only: what it still sends, and why it ends, comes by reading. */
 static bool flush(ms_stream *s)
 {
     const char *p;
@@ -269,8 +269,10 @@ static ssize_t feed_head(ms_stream *s, const char *p, size_t n, moonsand_error *
         size_t known = s->head.len < 7 ? s->head.len : 7;
         if (s->head.len < HEAD_MAX && memcmp(s->head.data, "HTTP/1.", known) == 0)
             return (ssize_t)take;
-        return ms_fail(err, MOONSAND_E_PROTOCOL, "%s: the answer is not HTTP, or its head is longer "
-                       "than %d bytes", s->op, HEAD_MAX);
+        return ms_fail(err, MOONSAND_E_PROTOCOL,
+                       "%s: the answer is not HTTP, or its head is longer "
+                       "than %d bytes",
+                       s->op, HEAD_MAX);
     }
     s->head.len = (size_t)(stop - s->head.data) + 4;
     s->head.data[s->head.len] = '\0';
@@ -320,8 +322,8 @@ static void end_refused(ms_stream *s)
     end(s, err);
 }
 
-/* A kept connection does not end, so the body's length has to be found out like in any answer. Docker
- * ends these with the connection, Podman says a length. */
+/* A kept connection does not end, so the body's length has to be found out like in any answer.
+ * Docker ends these with the connection, Podman says a length. */
 static bool refusal_whole(const ms_stream *s)
 {
     if (s->refusal.len >= REFUSAL_MAX)
@@ -515,11 +517,13 @@ int ms_stream_open(ms_stream **out, ms_http *http, const char *path, int64_t tim
     s->events = *events;
     s->op = strstr(path, "/exec/") != NULL ? "exec start" : "attach";
     s->timeout_ns = timeout_ns;
-    /* Podman repeats what is asked for; without the two a proxy takes the answer for a plain one. */
-    if (ms_buf_addf(&s->request,
-                    "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: moonsand/%s\r\nContent-Length: 0\r\n"
-                    "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
-                    path, ms_http_host(http), MOONSAND_VERSION) != 0) {
+    /* Podman repeats what is asked for; without the two a proxy takes the answer for a plain one.
+     */
+    if (ms_buf_addf(
+            &s->request,
+            "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: moonsand/%s\r\nContent-Length: 0\r\n"
+            "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+            path, ms_http_host(http), MOONSAND_VERSION) != 0) {
         destroy(s);
         return ms_fail_nomem(err);
     }

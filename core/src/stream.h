@@ -10,8 +10,8 @@ typedef struct ms_stream_events {
     /* A piece of a frame's payload; stream is 1 (stdout), 2 (stderr) or 3 (the daemon's error). */
     void (*on_data)(void *arg, int stream, const char *p, size_t n);
     void (*on_drain)(void *arg); /* all written bytes have left the queue */
-    /* Last call. err NULL: end of file between two frames. err (owned by callee): refused (its status
-     * is in the error), reset, or not frames. */
+    /* Last call. err NULL: end of file between two frames. err (owned by callee): refused (its
+     * status is in the error), reset, or not frames. */
     void (*on_end)(void *arg, moonsand_error *err);
     void *arg;
 } ms_stream_events;
@@ -20,7 +20,8 @@ typedef struct ms_stream_events {
  * answer, not for the stream. Callbacks come from steps; each may free the stream. */
 int ms_stream_open(ms_stream **out, ms_http *http, const char *path, int64_t timeout_ns,
                    const ms_stream_events *events, moonsand_error **err);
-/* Queues bytes, also before on_open (they are kept back until then, as the engine would lose them). */
+/* Queues bytes, also before on_open (they are kept back until then, as the engine would lose them).
+ */
 int ms_stream_write(ms_stream *s, const void *p, size_t n, moonsand_error **err);
 /* From now on the callbacks go to others; on_open is not called again. */
 void ms_stream_set_events(ms_stream *s, const ms_stream_events *events);

@@ -29,8 +29,8 @@ moonsand_status ms_verdict(const ms_ending *e)
     default:
         break;
     }
-    /* SIGKILL that nobody of us sent, and the kernel's counter moved: that is an out-of-memory kill of
-     * the program. A child that was killed while the program went on leaves only the counter. */
+    /* SIGKILL that nobody of us sent, and the kernel's counter moved: that is an out-of-memory kill
+     * of the program. A child that was killed while the program went on leaves only the counter. */
     if (f->signal == SIGKILL && f->oom_kills > 0)
         return MOONSAND_S_OOM;
     if (f->signal)

@@ -66,8 +66,8 @@ static inline bool fake_read_all(fake_conn *c, void *p, size_t n)
 static inline bool fake_send(fake_conn *c, const void *p, size_t n)
 {
     for (const char *at = p; n != 0;) {
-        ssize_t r = c->ssl != NULL ? SSL_write(c->ssl, at, (int)n)
-                                   : send(c->fd, at, n, MSG_NOSIGNAL);
+        ssize_t r =
+            c->ssl != NULL ? SSL_write(c->ssl, at, (int)n) : send(c->fd, at, n, MSG_NOSIGNAL);
         if (r <= 0)
             return false;
         at += r;
@@ -195,7 +195,8 @@ static inline void fake_start(fake *f, bool tls, void (*serve)(fake_conn *c, voi
     memcpy(u.sun_path, f->path, strlen(f->path) + 1);
     f->fd = socket(tls ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(f->fd, tls ? (struct sockaddr *)&in : (struct sockaddr *)&u,
-             tls ? sizeof(in) : sizeof(u)) != 0 || listen(f->fd, 100) != 0)
+             tls ? sizeof(in) : sizeof(u)) != 0 ||
+        listen(f->fd, 100) != 0)
         abort();
     if (tls) {
         getsockname(f->fd, (struct sockaddr *)&in, &len);

@@ -18,7 +18,8 @@ static long one_life(const char *url, const char *image, long n, bool *right)
     if (n < 0)
         *right = *right && good;
     if (!*right)
-        printf("# allocation %ld: %s\n", n, good ? moonsand_status_name(v.result->status) : "failed");
+        printf("# allocation %ld: %s\n", n,
+               good ? moonsand_status_name(v.result->status) : "failed");
     live_close(&v);
     ms_fault_set(-1);
     return count;

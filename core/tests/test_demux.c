@@ -50,7 +50,8 @@ static void splits(void)
             reset();
             good = ms_demux_feed(&d, wire, a, take, NULL) == 0 &&
                    ms_demux_feed(&d, wire + a, b - a, take, NULL) == 0 &&
-                   ms_demux_feed(&d, wire + b, WIRE_LEN - b, take, NULL) == 0 && all_there() && good;
+                   ms_demux_feed(&d, wire + b, WIRE_LEN - b, take, NULL) == 0 && all_there() &&
+                   good;
             idle = idle && ms_demux_idle(&d);
         }
     ok(good, "each split in three gives the same bytes");

@@ -80,7 +80,8 @@ static void http(void)
     SAYS(500, "[1]", MOONSAND_E_ENGINE, "op: [1]");
     SAYS(500, "a\n\x1b[31mb\0c\xff", MOONSAND_E_ENGINE, "op: a ?[31mb?c?");
     SAYS(500, "{\"message\":\"a\\u0000b\\u001b\\nc\"}", MOONSAND_E_ENGINE, "op: a?b? c");
-    says(500, NULL, 7, MOONSAND_E_ENGINE, "op: the engine answered with HTTP status 500 and no text");
+    says(500, NULL, 7, MOONSAND_E_ENGINE,
+         "op: the engine answered with HTTP status 500 and no text");
 
     size_t big = 3 << 20;
     char *body = malloc(big);
@@ -103,13 +104,13 @@ static void printable(void)
         {"\x01\x7f\t", "???"},
         {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
         {"\xe2\x82\xac \xf0\x9f\x8c\x99", "\xe2\x82\xac \xf0\x9f\x8c\x99"},
-        {"\xc3", "?"},                      /* cut */
-        {"\xc0\xaf", "??"},                 /* overlong */
-        {"\xe0\x80\xaf", "???"},            /* overlong */
-        {"\xed\xa0\x80", "???"},            /* surrogate */
-        {"\xf4\x90\x80\x80", "????"},       /* above U+10FFFF */
-        {"\xc2\x9b", "??"},                 /* C1: CSI */
-        {"\xe2\x80\xae", "???"},            /* right-to-left override */
+        {"\xc3", "?"},                /* cut */
+        {"\xc0\xaf", "??"},           /* overlong */
+        {"\xe0\x80\xaf", "???"},      /* overlong */
+        {"\xed\xa0\x80", "???"},      /* surrogate */
+        {"\xf4\x90\x80\x80", "????"}, /* above U+10FFFF */
+        {"\xc2\x9b", "??"},           /* C1: CSI */
+        {"\xe2\x80\xae", "???"},      /* right-to-left override */
     };
     char out[64];
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

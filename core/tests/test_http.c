@@ -1,9 +1,9 @@
 /* Calls against a server of our own: what it says, what it leaves out, when it dies. */
-#include <stdlib.h>
-#include <string.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
@@ -117,10 +117,11 @@ static void echo(fake_conn *c, void *arg)
                     return;
         }
         char head[256];
-        snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: %zu\r\n\r\n",
+        snprintf(head, sizeof(head),
+                 "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: %zu\r\n\r\n",
                  strlen(c->head) + len);
-        if (!fake_puts(c, head) ||
-            (strncmp(c->head, "HEAD", 4) != 0 && (!fake_puts(c, c->head) || !fake_send(c, body, len))))
+        if (!fake_puts(c, head) || (strncmp(c->head, "HEAD", 4) != 0 &&
+                                    (!fake_puts(c, c->head) || !fake_send(c, body, len))))
             return;
     }
 }
@@ -224,7 +225,8 @@ static void misuse(void)
     ok(good, "paths that would break the request");
     ok(!CALL(&a, .method = "GET /x"), "a method with a space");
     forget(&a);
-    ok(!CALL(&a, .method = "POST", .body = "", .content_type = "a\r\nb: c"), "a type with a line end");
+    ok(!CALL(&a, .method = "POST", .body = "", .content_type = "a\r\nb: c"),
+       "a type with a line end");
     forget(&a);
 }
 
@@ -283,7 +285,8 @@ static void wrong(const char *text, const char *want, const char *name)
 
 static void wrong_answers(void)
 {
-    wrong("HTTP/1.1 404 Not Found\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nNo such\n",
+    wrong("HTTP/1.1 404 Not Found\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nNo "
+          "such\n",
           "ok", "404 without a length");
     wrong("HTTP/1.1 204 No Content\r\n\r\n", "ok", "204");
     wrong("HTTP/1.1 200 OK\r\nContent-Length: nonsense\r\n\r\nx", "protocol", "no number");
@@ -485,7 +488,8 @@ static void no_socket(const char *path, const char *word, const char *name)
     CALL(&a, .path = "/");
     is_str(code(&a), "connect", "%s: %s", name, moonsand_error_message(a.err));
     ok(strstr(moonsand_error_message(a.err), path) != NULL &&
-           strstr(moonsand_error_message(a.err), word) != NULL, "names the path and says why");
+           strstr(moonsand_error_message(a.err), word) != NULL,
+       "names the path and says why");
     forget(&a);
     ms_conn *conn;
     bool done = false;
@@ -573,8 +577,12 @@ static void full_backlog(void)
     static answer all[12];
     ms_http_call *c;
     for (int i = 0; i < 12; i++) {
-        ms_http_request req = {.method = "GET", .path = "/", .body_fd = -1, .on_done = on_done,
-                               .arg = &all[i], .timeout_ns = 10 * MS_S};
+        ms_http_request req = {.method = "GET",
+                               .path = "/",
+                               .body_fd = -1,
+                               .on_done = on_done,
+                               .arg = &all[i],
+                               .timeout_ns = 10 * MS_S};
         ms_http_start(&c, http, &req, NULL);
     }
     bool good = true;
@@ -603,8 +611,12 @@ static void tls(void)
     is_int(atomic_load(&server.count), 1, "one handshake for two calls");
     forget(&a);
     ms_http_free(http);
-    ms_endpoint ep = {.kind = MS_TCP, .host_port = server.host_port, .tls = true,
-                      .tls_verify = true, .cert = server.cert, .key = server.key};
+    ms_endpoint ep = {.kind = MS_TCP,
+                      .host_port = server.host_port,
+                      .tls = true,
+                      .tls_verify = true,
+                      .cert = server.cert,
+                      .key = server.key};
     ms_http_new(&http, loop, &ep, NULL);
     CALL(&a, .path = "/");
     is_str(code(&a), "connect", "an unknown authority: %s", moonsand_error_message(a.err));
@@ -702,8 +714,9 @@ int main(int argc, char **argv)
     down();
     cut_answers("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 43, "a length");
     /* curl does not insist on the very last line feed */
-    cut_answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
-                66, "chunks");
+    cut_answers(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", 66,
+        "chunks");
     wrong_answers();
     timing();
     callbacks();

@@ -156,7 +156,8 @@ static void watches(void)
 {
     open_pairs();
     for (int i = 0; i < 2; i++)
-        is_int(ms_watch_start(&w[i], loop, pairs[i][0], EPOLLIN, drop_both, NULL, NULL), 0, "watch");
+        is_int(ms_watch_start(&w[i], loop, pairs[i][0], EPOLLIN, drop_both, NULL, NULL), 0,
+               "watch");
     ok(readable(moonsand_loop_fd(loop), 0), "readable");
     step();
     is_str(trace, "x", "the second event of the batch is not delivered");
@@ -175,7 +176,8 @@ static void watches(void)
         close(pairs[i][1]);
     }
     moonsand_error *err = NULL;
-    is_int(ms_watch_start(&w[0], loop, 1 << 20, EPOLLIN, drop_both, NULL, &err), -1, "no descriptor");
+    is_int(ms_watch_start(&w[0], loop, 1 << 20, EPOLLIN, drop_both, NULL, &err), -1,
+           "no descriptor");
     is_int(moonsand_error_errno(err), EBADF, "says so");
     ok(w[0].loop == NULL, "and is not watched");
     moonsand_error_free(err);

@@ -39,7 +39,7 @@ static void on_engine(const char *name, const char *url, const char *image)
     v.err = NULL;
     for (int ms = 0; ms <= 200; ms += 20) {
         v.done = false;
-                if (moonsand_run_start(&v.run, v.sandbox, &o, &v.err)) {
+        if (moonsand_run_start(&v.run, v.sandbox, &o, &v.err)) {
             ok(0, "%s: starts", name);
             break;
         }

@@ -10,8 +10,9 @@
 #include "stream.h"
 #include "tap.h"
 
-#define OPENED "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n" \
-               "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+#define OPENED                                                                                     \
+    "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"                 \
+    "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 
 static moonsand_loop *loop;
 static fake server;
@@ -135,7 +136,8 @@ static void down(void)
 
 static bool frame(fake_conn *c, int stream, const void *p, size_t n)
 {
-    char head[8] = {(char)stream, 0, 0, 0, (char)(n >> 24), (char)(n >> 16), (char)(n >> 8), (char)n};
+    char head[8] = {(char)stream,   0,      0, 0, (char)(n >> 24), (char)(n >> 16),
+                    (char)(n >> 8), (char)n};
     return fake_send(c, head, 8) && fake_send(c, p, n);
 }
 
@@ -284,13 +286,15 @@ static void refusals(void)
     refuse("HTTP/1.1 409 Conflict\r\ncontent-length: 26\r\n\r\n{\"cause\":\"\",\"message\":\"no\"}",
            true, "conflict", 409, NULL);
     refuse("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", true, "engine", 500, NULL);
-    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"m\r\nd\r\nessage\":\"no\"}\r\n"
+    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: "
+           "chunked\r\n\r\n3\r\n{\"m\r\nd\r\nessage\":\"no\"}\r\n"
            "0\r\n\r\n",
            true, "engine", 500, "attach: no");
-    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", true, "engine", 500, NULL);
+    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", true, "engine", 500,
+           NULL);
     refuse("HTTP/1.1 304 Not Modified\r\n\r\n", true, "engine", 304, NULL);
-    refuse("HTTP/1.1 500 Oh\r\nContent-Length: 99999999999999999999\r\n\r\nabc", false, "engine", 500,
-           "attach: abc");
+    refuse("HTTP/1.1 500 Oh\r\nContent-Length: 99999999999999999999\r\n\r\nabc", false, "engine",
+           500, "attach: abc");
     refuse("SSH-2.0-OpenSSH_9.2\r\n", true, "protocol", 0, NULL);
     refuse("HTTP/1.1 abc\r\n\r\n", true, "protocol", 0, NULL);
     refuse("HTTP/1.1 1010\r\n\r\n", true, "protocol", 0, NULL);
@@ -305,7 +309,8 @@ static void refusals(void)
 
 static void not_frames(void)
 {
-    static const char text[] = OPENED "\1\0\0\0\0\0\0\2ab" "tty output";
+    static const char text[] = OPENED "\1\0\0\0\0\0\0\2ab"
+                                      "tty output";
     script k = {.text = text, .len = sizeof(text) - 1, .split = sizeof(text) - 1, .keep = true};
     up(false, serve_script, &k);
     seen v = {0};

@@ -34,7 +34,8 @@ static ms_agent_final killed(int by, int sig, uint32_t ooms)
 int main(void)
 {
     ms_ending plain = {0}, lost = {.lost = true}, tampered = {.tampered = true},
-              cancelled = {.cancelled = true}, late = {.timed_out = true}, oom = {.engine_oom = true};
+              cancelled = {.cancelled = true}, late = {.timed_out = true},
+              oom = {.engine_oom = true};
 
     IS(with(exited(0), plain), MOONSAND_S_OK);
     IS(with(exited(1), plain), MOONSAND_S_EXIT);

@@ -12,7 +12,8 @@ typedef struct lb_request {
     bool done, no_memory, engine_closed;
     bool has_fd;
     int fd, status;
-    lb_buf data; /* pieces, or the collected body */
+    lb_buf data;   /* pieces that take() has not taken */
+    lb_buf answer; /* the collected body: all of it, or that of a refusal */
     moonsand_error *err;
 } lb_request;
 
@@ -38,7 +39,7 @@ static void on_done(void *arg, int status, const char *body, size_t len, moonsan
     r->done = true;
     r->status = status;
     r->err = err;
-    if (len > 0 && !lb_buf_add(&r->data, body, len))
+    if (len > 0 && !lb_buf_add(&r->answer, body, len))
         r->no_memory = true;
     close_fd(r);
     lb_handle_news(&r->h);
@@ -114,6 +115,7 @@ static int request_close(lua_State *L)
     cancel(r);
     lb_handle_unlink(&r->h);
     lb_buf_free(&r->data);
+    lb_buf_free(&r->answer);
     moonsand_error_free(r->err);
     r->err = NULL;
     return 0;
@@ -155,7 +157,7 @@ static int request_result(lua_State *L)
         return 2;
     }
     lua_pushinteger(L, r->status);
-    lua_pushlstring(L, r->data.data != NULL ? r->data.data : "", r->data.len);
+    lua_pushlstring(L, r->answer.data != NULL ? r->answer.data : "", r->answer.len);
     return 2;
 }
 
