@@ -208,6 +208,7 @@ static int clean(const ms_embedded *e, moonsand_error **err)
         if (geteuid() == 0) {
             ms_unmount_below(data);
             ms_unmount_below(e->run);
+            ms_embedded_bridge_remove(e);
         }
         ms_remove_tree(e->run);
         unlink(e->state);

@@ -39,4 +39,8 @@ int ms_embedded_launch(pid_t *pid, const ms_embedded *e, const char *kind, moons
  * install. */
 int ms_embedded_choose(const char **kind, const char *wanted, moonsand_error **err);
 
+/* embedded_bridge.c: *name is NULL where none is needed; free it with ms_free(). */
+int ms_embedded_bridge_make(char **name, const ms_embedded *e, moonsand_error **err);
+void ms_embedded_bridge_remove(const ms_embedded *e);
+
 #endif

@@ -144,10 +144,10 @@ static int write_below(const char *dir, const char *name, ms_buf *text, int fail
 static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
 {
     static const char *const rest[] = {
-        /* The bridge docker0 and the machine's netfilter rules belong to one daemon, the system's:
-         * a second one would take them from it. Sandboxes have no network, so none is missed. */
-        "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false",
-        "--ip-forward=false", "--userland-proxy=false",
+        /* The machine's netfilter rules belong to one daemon, the system's: a second one would take
+         * them from it. Sandboxes have no network, so none is missed. */
+        "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false",
+        "--userland-proxy=false",
         /* Else the socket goes to a group "docker", whose members need not be meant. */
         "--group=0", "--shutdown-timeout=3", NULL};
     ms_buf empty = {0};
@@ -155,6 +155,11 @@ static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
     /* An empty file of ours keeps /etc/docker/daemon.json out. */
     if (write_below(e->run, "daemon.json", &empty, failed, err))
         return -1;
+    char *bridge;
+    if (ms_embedded_bridge_make(&bridge, e, err))
+        return -1;
+    add(argv, ms_asprintf("--bridge=%s", bridge ? bridge : "none"));
+    ms_free(bridge);
     add(argv, ms_asprintf("--config-file=%s/daemon.json", e->run));
     add(argv, ms_asprintf("--data-root=%s/data/docker", e->dir));
     add(argv, ms_asprintf("--exec-root=%s/exec", e->run));

@@ -1,16 +1,13 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 
+#include "answer.h"
 #include "demux.h"
 #include "error.h"
 
-#define HEAD_MAX 8192
-#define REFUSAL_MAX 65536
 /* How much one stream may read before others have their turn. */
 #define READ_PER_STEP (1u << 20)
 /* An empty queue larger than this is given back. */
@@ -29,22 +26,19 @@ struct ms_stream {
     bool wrote;                  /* since the last on_drain */
     bool half_wanted, half_done; /* half close */
     ms_watch watch;
-    ms_timer answer, more, drain;
+    ms_timer limit, more, drain;
     int64_t timeout_ns;
     const char *op;
-    ms_buf request, head, refusal, queue;
+    ms_buf request, queue;
     size_t request_pos, queue_pos;
-    int status;
-    bool chunked;
-    int64_t body_len; /* -1: not said */
+    ms_answer answer;
     ms_demux demux;
 };
 
 static void destroy(ms_stream *s)
 {
     ms_buf_free(&s->request);
-    ms_buf_free(&s->head);
-    ms_buf_free(&s->refusal);
+    ms_answer_free(&s->answer);
     ms_buf_free(&s->queue);
     ms_free(s);
 }
@@ -53,7 +47,7 @@ static void shut(ms_stream *s)
 {
     s->state = ENDED;
     ms_watch_stop(&s->watch);
-    ms_timer_stop(&s->answer);
+    ms_timer_stop(&s->limit);
     ms_timer_stop(&s->more);
     ms_timer_stop(&s->drain);
     ms_conn_free(s->conn);
@@ -214,139 +208,6 @@ void ms_stream_half_close(ms_stream *s)
         ms_timer_start(&s->drain, s->loop, 0, on_drain_timer, s);
 }
 
-/* ---- the answer's head ---- */
-
-/* The value of a header in the head, up to its line's end, or NULL. name: with its colon. */
-static const char *header(const ms_stream *s, const char *name)
-{
-    const char *p = s->head.data;
-    while ((p = strstr(p, "\r\n")) != NULL) {
-        p += 2;
-        if (strncasecmp(p, name, strlen(name)) == 0)
-            return p + strlen(name) + strspn(p + strlen(name), " \t");
-    }
-    return NULL;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* "HTTP/1.1 101 ": the status, or -1. */
-static int parse_status(const ms_buf *head)
-{
-    const char *p = head->data;
-    if (head->len < 12 || memcmp(p, "HTTP/1.", 7) != 0 || !is_digit(p[7]) || p[8] != ' ' ||
-        !is_digit(p[9]) || !is_digit(p[10]) || !is_digit(p[11]) || is_digit(p[12]) ||
-        strlen(p) != head->len)
-        return -1;
-    return (p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0');
-}
-
-static void parse_framing(ms_stream *s)
-{
-    const char *coding = header(s, "transfer-encoding:");
-    s->chunked = coding != NULL && strncasecmp(coding, "chunked", 7) == 0;
-    const char *len = header(s, "content-length:");
-    s->body_len = -1;
-    if (len != NULL && is_digit(*len) && !s->chunked)
-        s->body_len = strtoll(len, NULL, 10);
-    if (s->status == 204 || s->status == 304)
-        s->body_len = 0;
-}
-
-/* Takes bytes up to the head's end. Returns how many, or -1 when it is no head (err is set). */
-static ssize_t feed_head(ms_stream *s, const char *p, size_t n, moonsand_error **err)
-{
-    size_t old = s->head.len;
-    size_t take = n < HEAD_MAX - old ? n : HEAD_MAX - old;
-    if (ms_buf_add(&s->head, p, take) != 0)
-        return ms_fail_nomem(err);
-    size_t from = old < 3 ? 0 : old - 3;
-    const char *stop = memmem(s->head.data + from, s->head.len - from, "\r\n\r\n", 4);
-    if (stop == NULL) {
-        size_t known = s->head.len < 7 ? s->head.len : 7;
-        if (s->head.len < HEAD_MAX && memcmp(s->head.data, "HTTP/1.", known) == 0)
-            return (ssize_t)take;
-        return ms_fail(err, MOONSAND_E_PROTOCOL,
-                       "%s: the answer is not HTTP, or its head is longer "
-                       "than %d bytes",
-                       s->op, HEAD_MAX);
-    }
-    s->head.len = (size_t)(stop - s->head.data) + 4;
-    s->head.data[s->head.len] = '\0';
-    s->status = parse_status(&s->head);
-    if (s->status < 100)
-        return ms_fail(err, MOONSAND_E_PROTOCOL, "%s: the answer is not HTTP", s->op);
-    return (ssize_t)(s->head.len - old);
-}
-
-/* ---- a refusal ---- */
-
-/* The chunked coding of RFC 9112, section 7.1, in place, as far as it is there. True at its end. A
- * broken coding ends it too: what came so far is the message. */
-static bool unchunk(const ms_buf *in, ms_buf *out)
-{
-    size_t pos = 0;
-    for (;;) {
-        const char *line = in->data + pos;
-        const char *stop = memmem(line, in->len - pos, "\r\n", 2);
-        if (stop == NULL)
-            return false;
-        char *rest;
-        unsigned long long size = strtoull(line, &rest, 16);
-        if (rest == line || rest > stop || size == 0 || size > REFUSAL_MAX)
-            return true;
-        pos = (size_t)(stop - in->data) + 2;
-        size_t have = in->len - pos < size ? in->len - pos : (size_t)size;
-        if (ms_buf_add(out, in->data + pos, have) != 0)
-            return true;
-        if (in->len - pos < size + 2)
-            return false;
-        pos += (size_t)size + 2;
-    }
-}
-
-static void end_refused(ms_stream *s)
-{
-    moonsand_error *err = NULL;
-    ms_buf plain = {0};
-    const ms_buf *body = &s->refusal;
-    if (s->chunked && body->len != 0) {
-        unchunk(body, &plain);
-        body = &plain;
-    }
-    ms_fail_http(&err, s->op, s->status, body->data, body->len);
-    ms_buf_free(&plain);
-    end(s, err);
-}
-
-/* A kept connection does not end, so the body's length has to be found out like in any answer.
- * Docker ends these with the connection, Podman says a length. */
-static bool refusal_whole(const ms_stream *s)
-{
-    if (s->refusal.len >= REFUSAL_MAX)
-        return true;
-    if (s->body_len >= 0)
-        return s->refusal.len >= (uint64_t)s->body_len;
-    if (!s->chunked || s->refusal.len == 0)
-        return false;
-    ms_buf plain = {0};
-    bool whole = unchunk(&s->refusal, &plain);
-    ms_buf_free(&plain);
-    return whole;
-}
-
-static void feed_refusal(ms_stream *s, const char *p, size_t n)
-{
-    size_t room = REFUSAL_MAX - s->refusal.len;
-    if (s->body_len >= 0 && (uint64_t)s->body_len - s->refusal.len < room)
-        room = (size_t)s->body_len - s->refusal.len;
-    if (ms_buf_add(&s->refusal, p, n < room ? n : room) != 0 || refusal_whole(s))
-        end_refused(s);
-}
-
 /* ---- reading ---- */
 
 static int on_frame(void *arg, int stream, const char *p, size_t n)
@@ -369,8 +230,8 @@ static void feed_frames(ms_stream *s, const char *p, size_t n)
 
 static void opened(ms_stream *s)
 {
-    ms_timer_stop(&s->answer);
-    ms_buf_free(&s->head);
+    ms_timer_stop(&s->limit);
+    ms_answer_free(&s->answer);
     ms_buf_free(&s->request);
     s->request_pos = 0;
     s->state = OPEN;
@@ -380,31 +241,37 @@ static void opened(ms_stream *s)
         drained(s);
 }
 
+static void end_refused(ms_stream *s)
+{
+    moonsand_error *err = NULL;
+    ms_answer_fail(&s->answer, s->op, &err);
+    end(s, err);
+}
+
+static void feed_refusal(ms_stream *s, const char *p, size_t n)
+{
+    if (ms_answer_feed_body(&s->answer, p, n))
+        end_refused(s);
+}
+
 static void feed_answer(ms_stream *s, const char *p, size_t n)
 {
-    while (n != 0 && s->state == ASKING) {
-        moonsand_error *err = NULL;
-        ssize_t used = feed_head(s, p, n, &err);
-        if (used < 0) {
-            end(s, err);
-            return;
-        }
-        p += used;
-        n -= (size_t)used;
-        if (s->status == 101 || s->status == 200) {
-            opened(s);
-            if (s->state == OPEN)
-                feed_frames(s, p, n);
-            return;
-        }
-        if (s->status >= 200) {
-            s->state = REFUSED;
-            parse_framing(s);
-            feed_refusal(s, p, n);
-        } else if (s->status != 0) { /* 100 Continue and the like: the answer follows */
-            ms_buf_drop(&s->head, s->head.len);
-            s->status = 0;
-        }
+    moonsand_error *err = NULL;
+    ssize_t used = ms_answer_feed_head(&s->answer, p, n, &err);
+    if (used < 0) {
+        ms_error_wrap(&err, "%s", s->op);
+        end(s, err);
+        return;
+    }
+    p += used;
+    n -= (size_t)used;
+    if (s->answer.status == 101 || s->answer.status == 200) {
+        opened(s);
+        if (s->state == OPEN)
+            feed_frames(s, p, n);
+    } else if (s->answer.status != 0) {
+        s->state = REFUSED;
+        feed_refusal(s, p, n);
     }
 }
 
@@ -532,7 +399,7 @@ int ms_stream_open(ms_stream **out, ms_http *http, const char *path, int64_t tim
         return -1;
     }
     if (timeout_ns > 0)
-        ms_timer_start(&s->answer, s->loop, timeout_ns, on_timeout, s);
+        ms_timer_start(&s->limit, s->loop, timeout_ns, on_timeout, s);
     *out = s;
     return 0;
 }

@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -312,6 +315,28 @@ static void test_long_directory(void)
     moonsand_free(path);
 }
 
+/* `dockerd --bridge=none` deletes docker0, which may be the system's. */
+static void test_others_bridge(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ours = !if_nametoindex("docker0");
+    if (fd < 0 || (ours && ioctl(fd, SIOCBRADDBR, "docker0") != 0)) {
+        skip("no bridge can be made here");
+    } else {
+        unsigned before = if_nametoindex("docker0");
+        char *path = NULL;
+        ok(start(&path, "docker") && comes_up(path), "starts beside another Docker's bridge");
+        is_int(if_nametoindex("docker0"), before, "  which is left alone");
+        test_stop(path);
+        is_int(if_nametoindex("docker0"), before, "  also by the end");
+        moonsand_free(path);
+        if (ours)
+            ioctl(fd, SIOCBRDELBR, "docker0");
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(void)
 {
     snprintf(dir, sizeof dir, "/tmp/ms-embedded.XXXXXX");
@@ -324,8 +349,10 @@ int main(void)
         skip("dockerd is not installed");
     else if (geteuid() != 0)
         skip("dockerd needs root");
-    else
+    else {
         test_kind("docker", "podman");
+        test_others_bridge();
+    }
     if (installed("podman"))
         test_kind("podman", "docker");
     else

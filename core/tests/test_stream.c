@@ -1,160 +1,10 @@
-/* Hijacked connections against a server of our own: opening, both directions, every way to end. */
-#include <dirent.h>
-#include <stdlib.h>
-#include <string.h>
+/* Hijacked connections against a server of our own: both directions, every way to end. */
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 
-#include "error.h"
-#include "fake_server.h"
-#include "stream.h"
-#include "tap.h"
+#include "fake_stream.h"
 
-#define OPENED                                                                                     \
-    "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"                 \
-    "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-
-static moonsand_loop *loop;
-static fake server;
-static ms_http *http;
 static const char *program;
-
-typedef struct seen {
-    bool open, ended, drained;
-    int opens, ends, drains;
-    ms_buf out[4];
-    uint64_t bytes;
-    moonsand_error *err;
-    ms_stream *s;
-    int free_in; /* 1: on_open, 2: on_data, 3: on_drain, 4: on_end */
-    bool free_http, count_only;
-} seen;
-
-static void maybe_free(seen *v, int where)
-{
-    if (v->free_in != where)
-        return;
-    ms_stream_free(v->s);
-    v->s = NULL;
-    if (v->free_http) {
-        ms_http_free(http);
-        http = NULL;
-    }
-    v->ended = true;
-}
-
-static void on_open(void *arg)
-{
-    seen *v = arg;
-    v->open = true;
-    v->opens++;
-    maybe_free(v, 1);
-}
-
-static void on_data(void *arg, int stream, const char *p, size_t n)
-{
-    seen *v = arg;
-    v->bytes += n;
-    if (!v->count_only)
-        ms_buf_add(&v->out[stream], p, n);
-    maybe_free(v, 2);
-}
-
-static void on_drain(void *arg)
-{
-    seen *v = arg;
-    v->drained = true;
-    v->drains++;
-    maybe_free(v, 3);
-}
-
-static void on_end(void *arg, moonsand_error *err)
-{
-    seen *v = arg;
-    v->ended = true;
-    v->ends++;
-    v->err = err;
-    maybe_free(v, 4);
-}
-
-static bool start(seen *v, int64_t timeout_ns)
-{
-    ms_stream_events e = {on_open, on_data, on_drain, on_end, v};
-    const char *path = "/v1.41/containers/x/attach?stream=1";
-    return ms_stream_open(&v->s, http, path, timeout_ns, &e, &v->err) == 0;
-}
-
-static const char *out(seen *v, int stream)
-{
-    return v->out[stream].data != NULL ? v->out[stream].data : "";
-}
-
-static const char *code(const seen *v)
-{
-    return moonsand_code_name(moonsand_error_code(v->err));
-}
-
-static void forget(seen *v)
-{
-    ms_stream_free(v->s);
-    for (int i = 0; i < 4; i++)
-        ms_buf_free(&v->out[i]);
-    moonsand_error_free(v->err);
-    *v = (seen){0};
-}
-
-static void wait_for(const bool *flag)
-{
-    if (!fake_drive(loop, flag, 20 * MS_S))
-        ok(false, "in time");
-}
-
-static void pause_ms(int ms)
-{
-    bool no = false;
-    fake_drive(loop, &no, ms * MS_MS);
-}
-
-static void up(bool tls, void (*serve)(fake_conn *, void *), void *arg)
-{
-    fake_start(&server, tls, serve, arg);
-    ms_endpoint ep = {.kind = tls ? MS_TCP : MS_UNIX, .unix_path = server.path};
-    if (tls) {
-        ep.host_port = server.host_port;
-        ep.tls = ep.tls_verify = true;
-        ep.ca = ep.cert = server.cert;
-        ep.key = server.key;
-    }
-    ms_http_new(&http, loop, &ep, NULL);
-}
-
-static void down(void)
-{
-    ms_http_free(http);
-    fake_stop(&server);
-}
-
-static bool frame(fake_conn *c, int stream, const void *p, size_t n)
-{
-    char head[8] = {(char)stream,   0,      0, 0, (char)(n >> 24), (char)(n >> 16),
-                    (char)(n >> 8), (char)n};
-    return fake_send(c, head, 8) && fake_send(c, p, n);
-}
-
-/* ---- a container that behaves like cat ---- */
-
-static void serve_cat(fake_conn *c, void *arg)
-{
-    (void)arg;
-    if (!fake_request(c) || !fake_puts(c, OPENED) || !frame(c, 2, "ready", 5))
-        return;
-    static _Thread_local char buf[65536];
-    ssize_t n;
-    while ((n = fake_read(c, buf, sizeof(buf))) > 0)
-        if (!frame(c, 1, buf, (size_t)n))
-            return;
-    frame(c, 2, "bye", 3); /* after the half close */
-}
 
 static void cat(bool tls)
 {
@@ -199,125 +49,6 @@ static void cat(bool tls)
        "%s: 8 MiB there and back: %s", how, moonsand_error_message(v.err));
     is_int(v.drains, 1, "%s: drained once", how);
     free(big);
-    forget(&v);
-    down();
-}
-
-/* ---- heads in pieces, and wrong ones ---- */
-
-typedef struct script {
-    const char *text;
-    size_t len, split;
-    bool keep; /* the connection stays open */
-    atomic_int left;
-} script;
-
-static void serve_script(fake_conn *c, void *arg)
-{
-    script *k = arg;
-    if (!fake_request(c))
-        return;
-    fake_send(c, k->text, k->split);
-    if (k->split != k->len)
-        usleep(300);
-    fake_send(c, k->text + k->split, k->len - k->split);
-    char byte;
-    if (k->keep)
-        while (fake_read(c, &byte, 1) > 0)
-            ;
-}
-
-static void splits(void)
-{
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n"
-                               "HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n"
-                               "\1\0\0\0\0\0\0\2ab\2\0\0\0\0\0\0\1c\3\0\0\0\0\0\0\4oops";
-    script k = {.text = text, .len = sizeof(text) - 1};
-    up(false, serve_script, &k);
-    int bad = -1;
-    for (size_t i = 0; i <= k.len; i++) {
-        seen v = {0};
-        k.split = i;
-        start(&v, 5 * MS_S);
-        wait_for(&v.ended);
-        if (v.err != NULL || v.opens != 1 || strcmp(out(&v, 1), "ab") != 0 ||
-            strcmp(out(&v, 2), "c") != 0 || strcmp(out(&v, 3), "oops") != 0)
-            bad = (int)i;
-        forget(&v);
-    }
-    is_int(bad, -1, "an answer in two pieces, at each byte");
-    k.split = k.len;
-    for (size_t i = 0; i < sizeof(text) - 1; i++) {
-        seen v = {0};
-        k.split = k.len = i;
-        start(&v, 5 * MS_S);
-        wait_for(&v.ended);
-        bool between = i == 61 || i == 71 || i == 80; /* heads and frames end there */
-        if ((v.err == NULL) != between || v.ends != 1)
-            bad = (int)i;
-        forget(&v);
-    }
-    is_int(bad, -1, "an answer cut at each byte");
-    down();
-}
-
-static void refuse(const char *text, bool keep, const char *want, int status, const char *message)
-{
-    script k = {.text = text, .len = strlen(text), .split = strlen(text), .keep = keep};
-    up(false, serve_script, &k);
-    seen v = {0};
-    int64_t t0 = ms_now_ns();
-    start(&v, 2 * MS_S);
-    wait_for(&v.ended);
-    is_str(code(&v), want, "refused: %s", moonsand_error_message(v.err));
-    is_int(moonsand_error_status(v.err), status, "its status");
-    if (message != NULL)
-        is_str(moonsand_error_message(v.err), message, "its text");
-    ok(v.opens == 0 && v.ends == 1 && ms_now_ns() - t0 < MS_S, "at once, without opening");
-    forget(&v);
-    down();
-}
-
-static void refusals(void)
-{
-    refuse("HTTP/1.1 404 Not Found\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
-           "No such container: x\r\n",
-           false, "not_found", 404, "attach: No such container: x");
-    refuse("HTTP/1.1 409 Conflict\r\ncontent-length: 26\r\n\r\n{\"cause\":\"\",\"message\":\"no\"}",
-           true, "conflict", 409, NULL);
-    refuse("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", true, "engine", 500, NULL);
-    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: "
-           "chunked\r\n\r\n3\r\n{\"m\r\nd\r\nessage\":\"no\"}\r\n"
-           "0\r\n\r\n",
-           true, "engine", 500, "attach: no");
-    refuse("HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", true, "engine", 500,
-           NULL);
-    refuse("HTTP/1.1 304 Not Modified\r\n\r\n", true, "engine", 304, NULL);
-    refuse("HTTP/1.1 500 Oh\r\nContent-Length: 99999999999999999999\r\n\r\nabc", false, "engine",
-           500, "attach: abc");
-    refuse("SSH-2.0-OpenSSH_9.2\r\n", true, "protocol", 0, NULL);
-    refuse("HTTP/1.1 abc\r\n\r\n", true, "protocol", 0, NULL);
-    refuse("HTTP/1.1 1010\r\n\r\n", true, "protocol", 0, NULL);
-    refuse("", false, "io", 0, NULL);
-    static char much[90000];
-    memset(much, 'a', sizeof(much) - 1);
-    memcpy(much, "HTTP/1.1 101 x\r\nX: ", 19);
-    refuse(much, true, "protocol", 0, NULL);
-    memcpy(much, "HTTP/1.1 500 x\r\n\r\n", 18);
-    refuse(much, true, "engine", 500, NULL);
-}
-
-static void not_frames(void)
-{
-    static const char text[] = OPENED "\1\0\0\0\0\0\0\2ab"
-                                      "tty output";
-    script k = {.text = text, .len = sizeof(text) - 1, .split = sizeof(text) - 1, .keep = true};
-    up(false, serve_script, &k);
-    seen v = {0};
-    start(&v, 5 * MS_S);
-    wait_for(&v.ended);
-    is_str(code(&v), "protocol", "not frames: %s", moonsand_error_message(v.err));
-    is_str(out(&v, 1), "ab", "what came before is delivered");
     forget(&v);
     down();
 }
@@ -558,16 +289,6 @@ static void by_program(void)
     down();
 }
 
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--dial") == 0)
@@ -578,9 +299,6 @@ int main(int argc, char **argv)
     cat(true);
     int fds = open_fds();
     cat(false);
-    splits();
-    refusals();
-    not_frames();
     dying();
     deaf();
     freeing();
