@@ -140,4 +140,49 @@ except OSError as e:
     assert.is_true(errno == "28" or errno == "27", r.stdout)
     assert.is_true(tonumber(n) <= 8 * 1024 * 1024)
   end)
+
+  it("covers or ignores the volumes of an image: nothing below them can be written", function()
+    local engine = engines.engine(kind)
+    local name = "moonsand-spec-volumes"
+    assert(engine:request {
+      method = "POST",
+      path = "/containers/create?name=" .. name,
+      body = { Image = engines.image, Cmd = { "true" }, NetworkDisabled = true, HostConfig = { NetworkMode = "none" } },
+    })
+    assert(engine:request {
+      method = "POST",
+      path = "/commit?container=" .. name .. "&repo=localhost/moonsand/spec-volumes&tag=1&changes=VOLUME%20/data",
+      body = {},
+    })
+    assert(engine:request { method = "DELETE", path = "/containers/" .. name .. "?force=1&v=1" })
+    local box = engines.box(kind, { image = "localhost/moonsand/spec-volumes:1" })
+    local r = assert(box:run { code = [[
+for path in ("/data/x", "/x"):
+    try:
+        open(path, "w")
+        print("wrote", path)
+    except OSError:
+        print("refused", path)
+]] })
+    assert.equal("refused /data/x\nrefused /x\n", r.stdout)
+  end)
+
+  it("opens the network only as a named exception", function()
+    local engine = engines.engine(kind)
+    if not engine:facts().has_bridge then
+      local box, err = engine:sandbox { image = engines.image, network = "bridge" }
+      assert.is_nil(box)
+      assert.equal("unsupported", err.code)
+      return
+    end
+    local r, err = engines.box(kind, { network = "bridge" }):run { code = [[
+print(sorted(l.split(":")[0].strip() for l in open("/proc/net/dev").readlines()[2:]))]] }
+    if not r and err.code == "engine" then
+      pending(kind .. " cannot set up its network here: " .. tostring(err):sub(1, 150))
+      return
+    end
+    assert(r, tostring(err))
+    assert.matches("eth0", r.stdout, 1, true)
+    assert.same({ "network=bridge" }, r.isolation.exceptions)
+  end)
 end)

@@ -105,8 +105,36 @@ docker_network() { # sets prefix and flags
     fi
 }
 
+# The same dockerd by TCP with client certificates, for the tests of that transport.
+docker_tls() { # sets tls
+    local dir=$state/tls
+    tls=()
+    command -v openssl >/dev/null || return 0
+    if [ ! -s "$dir/cert.pem" ]; then
+        rm -rf "$dir"
+        mkdir -p -m 700 "$dir"
+        (
+            cd "$dir"
+            openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=ca -keyout ca-key.pem -out ca.pem
+            for who in server client; do
+                openssl req -newkey rsa:2048 -nodes -subj "/CN=$who" -keyout $who-key.pem -out $who.csr
+                printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=%sAuth\n' "$who" >$who.ext
+                openssl x509 -req -days 3650 -in $who.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial \
+                    -extfile $who.ext -out $who.pem
+            done
+            cp client.pem cert.pem
+            cp client-key.pem key.pem
+        ) >>"$state/dockerd.log" 2>&1
+    fi
+    if [ ! -s "$state/tls.port" ]; then
+        printf '%d\n' $((20000 + $(printf '%s' "$state" | cksum | cut -d' ' -f1) % 10000)) >"$state/tls.port"
+    fi
+    tls=(-H "tcp://127.0.0.1:$(cat "$state/tls.port")" --tlsverify
+        --tlscacert "$dir/ca.pem" --tlscert "$dir/server.pem" --tlskey "$dir/server-key.pem")
+}
+
 docker_up() {
-    local sock prefix flags
+    local sock prefix flags tls
     sock=unix://$(docker_sock)
     if answers "$sock"; then return 0; fi
     command -v dockerd >/dev/null || die "dockerd is missing: run tools/deps.sh test"
@@ -115,10 +143,11 @@ docker_up() {
     printf '{}\n' >"$run/daemon.json"
     : >"$state/dockerd.log"
     docker_network
+    docker_tls
     detached "$run/dockerd.start" "$state/dockerd.log" "${prefix[@]}" dockerd \
         --config-file "$run/daemon.json" \
         --data-root "$state/docker" --exec-root "$run/docker/exec" --pidfile "$run/docker/dockerd.pid" \
-        -H "$sock" --shutdown-timeout 3 --userland-proxy=false "${flags[@]}"
+        -H "$sock" --shutdown-timeout 3 --userland-proxy=false "${flags[@]}" "${tls[@]}"
     wait_for dockerd "$sock" "$run/dockerd.start" "$state/dockerd.log"
 }
 
@@ -248,6 +277,10 @@ cmd_env() {
     find_run_dir
     printf "export MOONSAND_TEST_DOCKER='%s'\n" "${MOONSAND_TEST_DOCKER:-unix://$(docker_sock)}"
     printf "export MOONSAND_TEST_PODMAN='%s'\n" "${MOONSAND_TEST_PODMAN:-unix://$(podman_sock)}"
+    if [ -z "${MOONSAND_TEST_DOCKER:-}" ] && [ -s "$state/tls.port" ]; then
+        printf "export MOONSAND_TEST_DOCKER_TLS='tcp://127.0.0.1:%s'\n" "$(cat "$state/tls.port")"
+        printf "export MOONSAND_TEST_DOCKER_CERTS='%s'\n" "$state/tls"
+    fi
     # The same Podman as a command, for the benchmark's peer.
     podman_configure
     printf "export MOONSAND_TEST_PODMAN_COMMAND='podman %s'\n" "${podman_flags[*]}"

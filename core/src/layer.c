@@ -424,6 +424,14 @@ int ms_layer_want(ms_layer_waiter *w, moonsand_engine *e, const char *image,
     return 0;
 }
 
+const ms_layer *ms_layer_find(const moonsand_engine *e, const char *image)
+{
+    const ms_layer *l = e->layers;
+    while (l && (!l->ready || strcmp(l->image, image) != 0))
+        l = l->next;
+    return l;
+}
+
 void ms_layer_unwant(ms_layer_waiter *w)
 {
     if (!w->layer)

@@ -35,6 +35,8 @@ struct ms_layer_waiter {
 int ms_layer_want(ms_layer_waiter *w, moonsand_engine *e, const char *image,
                   void (*cb)(void *arg, const ms_layer *layer, moonsand_error *err), void *arg,
                   const ms_layer **ready, moonsand_error **err);
+/* The ready layer of image, or NULL. */
+const ms_layer *ms_layer_find(const moonsand_engine *e, const char *image);
 void ms_layer_unwant(ms_layer_waiter *w);
 /* The engine said that the image is gone: look again next time. */
 void ms_layer_forget(moonsand_engine *e, const ms_layer *layer);

@@ -154,17 +154,11 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
     moonsand_run *r = arg;
     (void)call;
     r->call = NULL;
-    const ms_layer *layer = NULL;
+    const ms_layer *layer = ms_layer_find(r->engine, r->sandbox->limits.image);
     if (err) /* the answer did not come, which says nothing about the container */
         ms_removal_unsure(r->removal);
-    if (!err && status == 404) {
-        /* Removed behind our back: the next run prepares it again. */
-        if (!ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer,
-                           NULL) &&
-            layer)
-            ms_layer_forget(r->engine, layer);
-        ms_layer_unwant(&r->waiter);
-    }
+    else if (status == 404 && layer) /* removed behind our back: the next run prepares it again */
+        ms_layer_forget(r->engine, layer);
     if (!err && status != 201 && status != 200)
         ms_fail_http(&err, "container create", status, body, len);
     if (!err)
@@ -174,14 +168,10 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
         ms_run_finish(r);
         return;
     }
-    if (!err &&
-        !ms_layer_want(&r->waiter, r->engine, r->sandbox->limits.image, NULL, NULL, &layer, &err)) {
-        if (layer)
-            attach(r, layer, &err);
-        else
-            ms_fail(&err, MOONSAND_E_NOT_FOUND, "the image was removed while the run began");
-        ms_layer_unwant(&r->waiter);
-    }
+    if (!err && !layer)
+        ms_fail(&err, MOONSAND_E_NOT_FOUND, "the image was removed while the run began");
+    if (!err)
+        attach(r, layer, &err);
     if (err)
         fail_here(r, "container create", err);
 }

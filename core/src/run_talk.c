@@ -24,7 +24,11 @@ static bool probe_complete(unsigned *seen, const char *name)
 
 static int verify(moonsand_run *r, moonsand_error **err)
 {
-    ms_container c = {.limits = &r->sandbox->limits, .uid = r->uid};
+    const ms_layer *layer = ms_layer_find(r->engine, r->sandbox->limits.image);
+    ms_container c = {.limits = &r->sandbox->limits,
+                      .uid = r->uid,
+                      .volumes = layer ? (const char *const *)layer->volumes : NULL,
+                      .volume_count = layer ? layer->volume_count : 0};
     if (ms_probe_verify(r->probe, &c, &r->engine->facts, err))
         return -1;
     r->checked = true;
