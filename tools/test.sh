@@ -78,7 +78,7 @@ count() { # NAME STATUS FILE
             if (why != "") {
                 failed++
                 print "  FAIL: " name ": " why " (exit status " status ")"
-                for (i = others > 40 ? others - 40 : 1; i <= others; i++) print "    " other[i]
+                for (i = 1; i <= others; i++) if (i <= 60 || i > others - 20) print "    " other[i]
             }
             printf "%s: %d passed, %d failed, %d skipped\n", name, passed, failed, skipped
             printf "%d %d %d\n", passed, failed, skipped > totals

@@ -3,7 +3,8 @@
  * Conventions
  *   - Every function that can fail takes `moonsand_error **err` last, returns 0 on success and -1
  * on failure. On failure *err (when err is not NULL) is set to an error that the caller frees with
- *     moonsand_error_free(); on success *err is left alone.
+ *     moonsand_error_free(); on success *err is left alone. *err must be NULL or an error before:
+ * an old one is freed when a new one takes its place.
  *   - `out` parameters come first and are set to NULL on failure.
  *   - Strings are UTF-8 and NUL-terminated unless a length stands beside them. Strings passed in
  * are copied; strings handed out are borrowed from the object that they came from.
@@ -151,7 +152,8 @@ MOONSAND_EXTERN int moonsand_engine_open(moonsand_engine **out, moonsand_loop *l
                                          moonsand_engine_done done, void *arg,
                                          moonsand_error **err);
 /* Ends all that the engine still does: running runs are cancelled without callbacks, their
- * containers removed. Drives the loop for at most 5 s for that. NULL is allowed. */
+ * containers removed. Drives the loop for at most 5 s for that, so not from a callback. NULL is
+ * allowed. */
 MOONSAND_EXTERN void moonsand_engine_close(moonsand_engine *engine);
 /* NULL until the engine is ready. */
 MOONSAND_EXTERN const moonsand_engine_facts *moonsand_engine_get_facts(const moonsand_engine *e);
