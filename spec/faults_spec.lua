@@ -1,0 +1,72 @@
+-- What real engines cannot be made to show, by a proxy in front of one.
+local engines = require "spec.support.engines"
+local moonsand = require "moonsand"
+
+local PROGRAM = "import time\nprint('before', flush=True)\ntime.sleep(0.5)\nprint('MARK', flush=True)\ntime.sleep(20)"
+
+--- Calls f(engine) with the engine seen through the proxy.
+local function through(kind, mode, f)
+  local uv = require "luv"
+  local path = os.tmpname()
+  os.remove(path)
+  local upstream = engines.url[kind]:match "^unix://(.*)$"
+  local child = assert(io.popen(
+    ("lua5.4 spec/support/proxy.lua %s %s %s > /dev/null 2>&1 & echo $!"):format(path, upstream, mode)
+  ))
+  local pid = child:read "l"
+  child:close()
+  for _ = 1, 200 do
+    if uv.fs_stat(path) then
+      break
+    end
+    uv.sleep(20)
+  end
+  local ok, err = pcall(function()
+    local engine = assert(moonsand.connect("unix://" .. path))
+    f(engine)
+    engine:close()
+  end)
+  os.execute("kill " .. pid)
+  os.remove(path)
+  assert(ok, err)
+end
+
+engines.each(describe, "faults", function(kind)
+  local before
+
+  before_each(function()
+    engines.settle(kind)
+    before = #engines.containers(kind)
+  end)
+
+  after_each(function()
+    assert.is_true(#engines.containers(kind) <= before, "a container is left")
+  end)
+
+  it("a warning of the engine refuses the run", function()
+    through(kind, "warn", function(engine)
+      local r, err = assert(engine:sandbox { image = engines.image }):run { code = "print(1)" }
+      assert.is_nil(r)
+      assert.equal("unsupported", err.code)
+      assert.matches("weakened", tostring(err), 1, true)
+    end)
+  end)
+
+  it("a connection that breaks is lost, with the partial output, and the container dies", function()
+    through(kind, "cut", function(engine)
+      local r = assert(assert(engine:sandbox { image = engines.image }):run { code = PROGRAM })
+      assert.equal("lost", r.status)
+      assert.equal("before\n", r.stdout)
+      assert.equal(-1, r.exit_code)
+      assert.is_true(#r.reason > 0)
+    end)
+  end)
+
+  it("junk from the agent is tampered, with what came before it", function()
+    through(kind, "flip", function(engine)
+      local r = assert(assert(engine:sandbox { image = engines.image }):run { code = PROGRAM })
+      assert.equal("tampered", r.status)
+      assert.equal("before\n", r.stdout)
+    end)
+  end)
+end)
