@@ -23,6 +23,8 @@ static void give_up_container(moonsand_run *r, bool force)
     ms_timer_stop(&r->deadline);
     ms_timer_stop(&r->wake);
     ms_layer_unwant(&r->waiter);
+    if (r->phase == MS_CREATING && r->call) /* the engine may still be about to create it */
+        ms_removal_unsure(r->removal);
     ms_http_cancel(r->start_call);
     ms_http_cancel(r->call);
     r->start_call = r->call = NULL;
