@@ -6,6 +6,7 @@ JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 FILTER ?=
 FUZZ_SECONDS ?= 30
+SUBJECT ?=
 
 SHELL := /bin/bash
 LUA_ENV = . tools/env.sh && ms_env "$(abspath $(BUILD))"
@@ -23,7 +24,7 @@ help:
 	@echo 'make valgrind   the C tests under valgrind'
 	@echo 'make fuzz       libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) a target (FILTER=text narrows), in build-fuzz/'
 	@echo 'make lint       format, luacheck, house rules      make format   mends the format'
-	@echo 'make bench      moonsand beside docker run, docker-py and podman run'
+	@echo 'make bench      moonsand beside docker run, docker-py and podman run   (SUBJECT=runs: only bench/runs.lua)'
 	@echo 'make install    into PREFIX=$(PREFIX) (DESTDIR is honoured)      make rock   into ./lua_modules by LuaRocks'
 	@echo 'make engines    starts the private engines; tools/engines.sh down ends them'
 	@echo 'make deps       the Debian packages for building; the targets above install what they need themselves'
@@ -97,7 +98,7 @@ format:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory build
-	@tools/bench.sh $(BUILD)
+	@tools/bench.sh $(BUILD) $(SUBJECT)
 
 install: build
 	cmake --install $(BUILD) --prefix $(PREFIX)
