@@ -47,6 +47,13 @@ function M.containers(kind)
   return answer
 end
 
+--- How long something on our side may take when it runs under a tool that makes it slower (valgrind).
+---@param seconds number what it may take otherwise
+---@return number seconds
+function M.patience(seconds)
+  return seconds * (tonumber(os.getenv "MOONSAND_TEST_SLOWDOWN") or 1)
+end
+
 --- Steps until nothing is being removed any more.
 function M.settle(kind, seconds)
   local engine = M.engine(kind)
