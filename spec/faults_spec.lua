@@ -1,12 +1,12 @@
 -- What real engines cannot be made to show, by a proxy in front of one.
 local engines = require "spec.support.engines"
 local moonsand = require "moonsand"
+local uv = require "luv"
 
 local PROGRAM = "import time\nprint('before', flush=True)\ntime.sleep(0.5)\nprint('MARK', flush=True)\ntime.sleep(20)"
 
---- Calls f(engine) with the engine seen through the proxy.
+--- Calls f(engine, path) with the engine seen through the proxy, which listens at the path.
 local function through(kind, mode, f)
-  local uv = require "luv"
   local path = os.tmpname()
   os.remove(path)
   local upstream = engines.url[kind]:match "^unix://(.*)$"
@@ -23,11 +23,12 @@ local function through(kind, mode, f)
   end
   local ok, err = pcall(function()
     local engine = assert(moonsand.connect("unix://" .. path))
-    f(engine)
+    f(engine, path)
     engine:close()
   end)
   os.execute("kill " .. pid)
   os.remove(path)
+  os.remove(path .. ".created")
   assert(ok, err)
 end
 
@@ -69,4 +70,36 @@ engines.each(describe, "faults", function(kind)
       assert.equal("before\n", r.stdout)
     end)
   end)
+
+  -- The engine creates the container after everybody who waited for it has gone.
+  for _, mode in ipairs { "late-create", "late-answer" } do
+    for _, given_up in ipairs { "run", "engine" } do
+      it(("a closed %s whose create call is under way leaves no container: %s"):format(given_up, mode), function()
+        through(kind, mode, function(engine, path)
+          local h = assert(assert(engine:sandbox { image = engines.image }):start { code = "print(1)" })
+          local function step(seconds)
+            local due = moonsand.monotonic() + seconds
+            while moonsand.monotonic() < due do
+              engine:wait(0.02)
+              engine:step()
+            end
+          end
+          while h:phase() ~= "creating" do
+            assert.is_true(h:phase() == "preparing", h:phase())
+            step(0.01)
+          end
+          step(0.2) -- the call reaches the proxy
+          assert.equal("creating", h:phase())
+          if given_up == "run" then
+            h:close()
+            step(2)
+          else
+            engine:close()
+            uv.sleep(1000)
+          end
+          assert.truthy(uv.fs_stat(path .. ".created"), "the engine was not asked")
+        end)
+      end)
+    end
+  end
 end)

@@ -24,8 +24,8 @@ engines.each(describe, "a controller that dies", function(kind)
     sleep(engine, 2)
     local running = {}
     for _, c in ipairs(engines.containers(kind)) do
-      if c.State == "running" then
-        running[#running + 1] = c.Names[1]
+      if c.state == "running" then
+        running[#running + 1] = c.name
       end
     end
     assert.same({}, running)

@@ -30,12 +30,16 @@ local function name_of(container)
   return tostring(names[1] or container.Id):gsub("^/", "")
 end
 
+local filter = "/containers/json?all=true&filters=%7B%22label%22%3A%5B%22moonsand%3D1%22%5D%7D"
+-- Podman's compatible call fails as a whole when one container is half created or half removed.
+local lists = { docker = filter, podman = "/libpod" .. filter }
+
 --- The containers to remove.
+---@param engine moonsand.Engine
+---@param all boolean those of living owners, too
 ---@return { id: string, name: string, state: string }[]
 function M.find(engine, all)
-  local answer, err = engine:request {
-    path = "/containers/json?all=1&filters=%7B%22label%22%3A%5B%22moonsand%3D1%22%5D%7D",
-  }
+  local answer, err = engine:request { path = lists[engine:facts().kind] }
   if not answer then
     error(err, 0)
   end
