@@ -96,8 +96,11 @@ MOONSAND_EXTERN int64_t moonsand_loop_timeout_ns(const moonsand_loop *loop);
 /* Does what is ready and calls the callbacks; never blocks. Callbacks may use any function but
  * moonsand_loop_step() and moonsand_loop_free() of the same loop. */
 MOONSAND_EXTERN int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err);
-/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal ends it with
- * MOONSAND_E_INTERRUPTED, so that hosts can handle Ctrl-C. */
+/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal that the host
+ * handles ends it with MOONSAND_E_INTERRUPTED, so that Ctrl-C works; but not one that tells of
+ * children, the terminal, a stop and its end, or a profiler's clock (SIGCHLD, SIGWINCH, SIGURG,
+ * SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGPROF, SIGVTALRM): its handler runs and the wait goes on.
+ */
 MOONSAND_EXTERN int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns,
                                        moonsand_error **err);
 

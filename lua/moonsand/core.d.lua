@@ -80,7 +80,7 @@ function Loop:timeout() end
 --- Never blocks. Returns the handles (Engine, Request, Run) that have news since the last step.
 ---@return table? handles, moonsand.Error? err
 function Loop:step() end
---- Sleeps until there is something to do; err.code "interrupted" after a signal.
+--- Sleeps until there is something to do; err.code "interrupted" after a signal such as Ctrl-C.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Loop:wait(seconds) end

@@ -108,7 +108,8 @@ function Engine.step(_)
   return sched.step()
 end
 
---- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal.
+--- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal that the
+--- program handles, such as Ctrl-C; SIGCHLD, SIGWINCH and a stop and its end do not count.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Engine.wait(_, seconds)
