@@ -1,7 +1,8 @@
 -- Between moonsand and a real engine, for what an engine does not do when asked:
 --   lua5.4 proxy.lua LISTEN UPSTREAM MODE
 -- warn: the answer to "create" carries a warning. cut: the attach connection is closed when the
--- program has printed MARK. flip: what the agent says then is replaced by junk.
+-- program has printed MARK. flip: what the agent says then is replaced by junk. hold: the answer to
+-- "create" of a sandbox never comes.
 local uv = require "luv"
 local listen, upstream, mode = arg[1], arg[2], arg[3]
 
@@ -33,7 +34,7 @@ assert(server:bind(listen))
 server:listen(64, function()
   local client, engine = uv.new_pipe(false), uv.new_pipe(false)
   server:accept(client)
-  local attach = false
+  local attach, held = false, false
   local function close()
     for _, p in ipairs { client, engine } do
       if not p:is_closing() then
@@ -52,11 +53,14 @@ server:listen(64, function()
         return
       end
       attach = attach or data:find("/attach?", 1, true) ~= nil
+      held = held or mode == "hold" and data:find "^POST %S*/containers/create" ~= nil
       engine:write(data)
     end)
     engine:read_start(function(_, data)
       data = data and changed(data, attach)
-      if data then
+      if data and held then
+        return
+      elseif data then
         client:write(data)
       else
         close()
