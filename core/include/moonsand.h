@@ -192,7 +192,8 @@ MOONSAND_EXTERN void moonsand_request_cancel(moonsand_request *request);
 /* ---- sandbox ------------------------------------------------------------------------------ */
 
 typedef struct moonsand_bind {
-    const char *source; /* absolute directory on the engine's machine; mounted read-only */
+    const char *source; /* absolute directory on the engine's machine; mounted read-only; a link is
+                         * followed when the sandbox is made, and not again */
     const char *target; /* absolute path inside */
 } moonsand_bind;
 
