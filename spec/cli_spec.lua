@@ -67,8 +67,23 @@ describe("a terminal", function()
   it("is not driven by what a program prints", function()
     assert.equal("a\n\tb\\x1b[31m\\x00\\x7f\\x0d\\x08", term.harmless "a\n\tb\27[31m\0\127\r\b")
     assert.equal("\\u{9b}31m", term.harmless "\u{9b}31m")
+    assert.equal("\\x9b31m \\x9d0;x", term.harmless "\x9b31m \x9d0;x") -- as terminals without UTF-8 read it
+    assert.equal("a\xff\\x9bb", term.harmless "a\xff\x9bb")
     assert.equal("grüß 日本", term.harmless "grüß 日本")
     assert.equal("a b", term.line "a\n\tb")
+  end)
+
+  it("is not driven by a character that comes in two pieces", function()
+    local text = "a\u{9b}31m grüß 日本 🌙 \xc2"
+    for size = 1, #text do
+      local filter, out = term.filter(), {}
+      for from = 1, #text, size do
+        out[#out + 1] = filter(text:sub(from, from + size - 1))
+        assert.is_nil(out[#out]:find "[\xc2-\xf4][\x80-\xbf]?[\x80-\xbf]?$" and not utf8.len(out[#out]) or nil)
+      end
+      out[#out + 1] = filter()
+      assert.equal("a\\u{9b}31m grüß 日本 🌙 \xc2", table.concat(out), "pieces of " .. size)
+    end
   end)
 
   it("gets no colours from us when it is none", function()
@@ -212,6 +227,17 @@ describe("with an engine", function()
     assert.equal(137, status)
     _, _, status = run "import os; os.kill(os.getpid(), 15)"
     assert.equal(143, status)
+  end)
+
+  it("run takes a script whose name begins with a dash", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(os.execute("mkdir " .. dir))
+    write(dir .. "/-c.py", "print('ran')")
+    local out, _, status = moonsand(("run %s/-c.py --engine %s --image %s"):format(dir, docker, base))
+    os.execute("rm -r " .. dir)
+    assert.equal("ran\n", out)
+    assert.equal(0, status)
   end)
 
   it("run --json gives the result", function()

@@ -84,11 +84,14 @@ local function stdin(name)
   end
 end
 
+--- Passes a stream of the program on. Without a piece: that was its end.
 local function writer(file, fd)
-  local plain = not term.is_terminal(fd)
+  local filter = term.is_terminal(fd) and term.filter() or function(piece)
+    return piece or ""
+  end
   return function(piece)
     term.clear()
-    file:write(plain and piece or term.harmless(piece))
+    file:write(filter(piece))
     file:flush()
   end
 end
@@ -151,14 +154,18 @@ function M.main(args)
   if not box then
     error(err, 0)
   end
+  local out, complaints = nil, nil
+  if not args.json then
+    out, complaints = writer(io.stdout, 1), writer(io.stderr, 2)
+  end
   local handle
   handle, err = box:start(args.file, {
     args = args.rest,
     env = as_map(args.env),
     files = input_files(args.file_list),
     stdin = stdin(args.stdin),
-    on_stdout = not args.json and writer(io.stdout, 1) or nil,
-    on_stderr = not args.json and writer(io.stderr, 2) or nil,
+    on_stdout = out,
+    on_stderr = complaints,
   })
   if not handle then
     error(err, 0)
@@ -166,6 +173,10 @@ function M.main(args)
   local result
   result, err = wait(handle, args.quiet)
   term.clear()
+  if out then
+    out()
+    complaints()
+  end
   if not result then
     error(err, 0)
   end
