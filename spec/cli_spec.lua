@@ -155,6 +155,34 @@ describe("flaws by version", function()
     assert.equal("warn", level.rootless)
   end)
 
+  it("are found under the names that Podman gives its parts", function()
+    local findings = {}
+    doctor.check_engine(findings, {
+      kind = "podman", engine_version = "5.4.2", api_version = "1.41", found_by = "socket",
+      endpoint = "unix:///no/such.sock", rootless = true, userns_remap = false,
+      components = {
+        ["Podman Engine"] = "5.4.2", ["OCI Runtime (runc)"] = "runc version 1.2.7?commit: x?spec: 1.0.2-dev",
+      },
+    })
+    local seen = {}
+    for _, f in ipairs(findings) do
+      seen[f.name] = f
+    end
+    assert.equal("fail", seen.runc.level)
+    assert.matches("CVE-2025-31133", seen.runc.message, 1, true)
+    assert.equal("ok", seen.podman.level)
+  end)
+
+  it("and a disk may be full of small files", function()
+    local findings = {}
+    doctor.check_disk(findings, "/a", { free_bytes = 1 << 40, free_inodes = 500 })
+    doctor.check_disk(findings, "/b", { free_bytes = 1 << 40, free_inodes = 0 }) -- btrfs tells none
+    doctor.check_disk(findings, "/c", "nonsense")
+    assert.equal("warn", findings[1].level)
+    assert.equal("ok", findings[2].level)
+    assert.is_nil(findings[3])
+  end)
+
   it("and the machine's facts may lack anything", function()
     doctor.check_host({}, {})
     local findings = {}
@@ -284,10 +312,11 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
     local out, _, status = moonsand(("doctor --json --engine %s --image %s"):format(docker, base))
     local answer = json.decode(out)
     assert.equal(answer.ok and 0 or 1, status)
-    local seen = {}
+    local seen, root = {}, assert(require "moonsand".connect(docker)):request({ path = "/info" }).DockerRootDir
     for _, f in ipairs(answer.findings) do
       seen[f.name] = f.level
     end
+    assert.truthy(seen["disk " .. root])
     assert.equal("ok", seen.engine)
     assert.equal("ok", seen.container)
     assert.truthy(seen.cgroup)
