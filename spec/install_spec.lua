@@ -39,9 +39,10 @@ describe("an installation", function()
   end)
 
   it("runs as a command, with its own modules only", function()
-    local ok, text = output(("cd / && env -u LUA_INIT LUA_PATH='%s/usr/share/lua/5.4/?.lua;%s/usr/share/lua/5.4/?/init.lua;"
-      .. "/usr/share/lua/5.4/?.lua;/usr/share/lua/5.4/?/init.lua' LUA_CPATH='%s/usr/lib/lua/5.4/?.so;;' "
-      .. "%s/usr/bin/moonsand doctor --json --engine unix:///no/such.sock"):format(root, root, root, root))
+    local share, system = root .. "/usr/share/lua/5.4/", "/usr/share/lua/5.4/"
+    local path = ("%s?.lua;%s?/init.lua;%s?.lua;%s?/init.lua"):format(share, share, system, system)
+    local ok, text = output(("cd / && env -u LUA_INIT LUA_PATH='%s' LUA_CPATH='%s/usr/lib/lua/5.4/?.so;;' "
+      .. "%s/usr/bin/moonsand doctor --json --engine unix:///no/such.sock"):format(path, root, root))
     assert.is_false(ok) -- there is no such engine
     assert.matches('"name":"cgroup"', text, 1, true)
   end)
@@ -54,11 +55,16 @@ describe("an installation", function()
     local f = assert(io.open(root .. "/program.c", "w"))
     f:write(C_PROGRAM)
     f:close()
-    -- The file says /usr where a package would have put it, or whatever the build was configured for.
-    local dir = root .. lib .. "/pkgconfig"
-    local ok, text = output(("cd %s && sed -i 's|^libdir=.*|libdir=%s|; s|^includedir=.*|includedir=%s|' %s/moonsand.pc && "
-      .. "cc -std=c11 -Wall -Wextra -Wpedantic -Werror program.c $(PKG_CONFIG_PATH=%s pkg-config --cflags --libs moonsand) "
-      .. "-o program && LD_LIBRARY_PATH=%s ./program"):format(root, root .. lib, root .. "/usr/include", dir, dir, root .. lib))
+    -- It names the directories that the build was configured for, and this is another place.
+    local there, headers = root .. lib, root .. "/usr/include"
+    local ok, text = output(table.concat({
+      "cd " .. root,
+      ("sed -i 's|^libdir=.*|libdir=%s|; s|^includedir=.*|includedir=%s|' %s/pkgconfig/moonsand.pc")
+        :format(there, headers, there),
+      ("flags=$(PKG_CONFIG_PATH=%s/pkgconfig pkg-config --cflags --libs moonsand)"):format(there),
+      "cc -std=c11 -Wall -Wextra -Wpedantic -Werror program.c $flags -o program",
+      ("LD_LIBRARY_PATH=%s ./program"):format(there),
+    }, " && "))
     assert.is_true(ok, text)
     assert.matches("^%d+%.%d+%.%d+ {\n$", text)
   end)

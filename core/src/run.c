@@ -7,7 +7,8 @@
 #include "json.h"
 #include "removal.h"
 
-#define CREATE_PATIENCE (5 * MS_S) /* of one who has cancelled, with an engine that does not answer */
+#define CREATE_PATIENCE                                                                            \
+    (5 * MS_S) /* of one who has cancelled, with an engine that does not answer */
 
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
@@ -341,8 +342,8 @@ void moonsand_run_cancel(moonsand_run *r)
     if (!r->engine || r->cancel_asked)
         return;
     r->cancel_asked = true;
-    /* In CREATING the answer says what there is to remove, so it is worth some waiting; PREPARING and
-     * all else can go from the next step. */
+    /* In CREATING the answer says what there is to remove, so it is worth some waiting; PREPARING
+     * and all else can go from the next step. */
     if (r->phase == MS_CREATING)
         ms_timer_start(&r->deadline, r->engine->loop, CREATE_PATIENCE, give_up_creating, r);
     else

@@ -99,7 +99,7 @@ local function check_versions(findings, facts)
   for name, version in pairs(facts.components) do
     -- Podman calls it "OCI Runtime (runc)", and its version "runc version 1.1.5 ..."
     name = name:lower():match "^oci runtime %((.-)%)$" or name:lower()
-    versions[name] = tostring(version):match "version (%S+)" or version
+    versions[name] = tostring(version):match "version ([%w.+~-]+)" or version
   end
   versions[facts.kind] = versions[facts.kind] or facts.engine_version
   for _, name in ipairs { "docker", "podman", "containerd", "runc", "crun" } do
