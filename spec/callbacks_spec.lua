@@ -46,7 +46,7 @@ engines.each(describe, "a callback", function(kind)
   it("gets what came while it was busy, without waiting for more", function()
     local pieces, first = {}, nil
     local run = assert(box:start {
-      code = "import time\nprint(1, flush=True)\ntime.sleep(0.7)\nprint(2, flush=True)\ntime.sleep(4)",
+      code = "import os, time\nos.write(1, b'1\\n')\ntime.sleep(0.7)\nos.write(1, b'2\\n')\ntime.sleep(4)",
       on_stdout = function(piece)
         pieces[#pieces + 1] = piece
         if #pieces == 1 then
