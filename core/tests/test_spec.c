@@ -10,12 +10,14 @@
 #include "tap.h"
 
 static const moonsand_engine_facts docker_v1 = {.kind = "docker",
+                                                .api_version = "1.41",
                                                 .arch = "x86_64",
                                                 .cgroup_version = 1,
                                                 .cpus = 64,
                                                 .memory_bytes = 64ull << 30,
                                                 .has_bridge = true};
 static const moonsand_engine_facts podman_v2 = {.kind = "podman",
+                                                .api_version = "1.41",
                                                 .arch = "aarch64",
                                                 .cgroup_version = 2,
                                                 .cpus = 64,
@@ -331,6 +333,14 @@ static void refused(void)
     c = container(&l);
     ok(!make(&c, &odd, path, sizeof path, why, sizeof why) && strstr(why, "riscv64"), "arch: %s",
        why);
+    odd = docker_v1;
+    odd.api_version = "1.40";
+    ok(!make(&c, &odd, path, sizeof path, why, sizeof why) && strstr(why, "cgroup namespace"),
+       "an API that would leave a wall out: %s", why);
+    odd.api_version = "1.52";
+    v = make(&c, &odd, path, sizeof path, why, sizeof why);
+    ok(v != NULL, "a newer one%s", why);
+    json_decref(v);
     ms_limits_free(&l);
     ok(ms_profile_for("docker") == &ms_profile_docker && !ms_profile_for("lxc") &&
            !ms_profile_for(NULL),
