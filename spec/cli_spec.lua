@@ -289,6 +289,23 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
     os.execute("rm -r " .. dir)
   end)
 
+  it("run takes every limit as a flag", function()
+    local out, _, status = run("print('x' * 4000)", "--json --cpus 0.25 --memory 64m --pids 40 --disk 8m --shm 4m "
+      .. "--open-files 100 --max-output 2k --max-artefacts 1m --timeout 10s --exec-tmp")
+    local r = json.decode(out)
+    assert.equal(125, status)
+    assert.equal("output_limit", r.status)
+    assert.equal(2048, #r.stdout)
+    local i = r.isolation
+    assert.same({ 0.25, 64 << 20, 40, 8 << 20, 4 << 20, 100 },
+      { i.cpus, i.memory, i.pids, i.tmp.bytes, i.shm, i.open_files })
+    assert.same({ "exec_tmp" }, i.exceptions)
+    local _, err
+    _, err, status = run("pass", "--runtime no-such-runtime")
+    assert.equal(125, status)
+    assert.matches("no-such-runtime", err, 1, true)
+  end)
+
   it("run feeds stdin from a slow pipe while output streams", function()
     write(script, "import sys\nprint('first', flush=True)\nprint(sys.stdin.read().upper())")
     local p = assert(io.popen(("(sleep 0.3; echo abc; sleep 0.3; echo def) | LUA_PATH='%s' LUA_CPATH='%s' "

@@ -23,6 +23,12 @@ function M.define(parser)
   c:option("--timeout", "Longest wall clock time (300s)."):argname "TIME"
   c:option("--pids", "Processes and threads (128)."):argname "N"
   c:option("--disk", "Size of /tmp, which is memory (64m)."):argname "SIZE"
+  c:option("--shm", "Size of /dev/shm, which is memory (16m)."):argname "SIZE"
+  c:option("--open-files", "Descriptors of a process (512)."):argname "N"
+  c:option("--max-output", "What may be written to stdout, and to stderr (16m)."):argname "SIZE"
+  c:option("--max-artefacts", "All artefacts together (as --disk)."):argname "SIZE"
+  c:option("--runtime", "Another OCI runtime of the engine's, for instance runsc."):argname "NAME"
+  c:flag("--exec-tmp", "Programs in /tmp may be executed.")
   c:option("--network", "none or bridge (none)."):argname "NET"
   c:option("--bind", "Directory of the engine's machine, read-only inside."):argname "HOST=INSIDE":count "*"
     :convert(pair)
@@ -148,6 +154,12 @@ function M.main(args)
     timeout = args.timeout,
     pids = args.pids,
     disk = args.disk,
+    shm = args.shm,
+    open_files = args.open_files,
+    output = args.max_output,
+    artefacts = args.max_artefacts,
+    runtime = args.runtime,
+    exec_tmp = args.exec_tmp,
     network = args.network,
     binds = next(binds) and binds or nil,
   }
