@@ -9,6 +9,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "removal.h"
 
 #define RUN_REPOSITORY "localhost/moonsand/run"
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,10 +32,22 @@ static void go(struct ms_layer_work *w, step next);
 
 /* ---- the end of the work ------------------------------------------------------------------ */
 
+/* The engine is being closed: what the work has made, or is about to make, goes in the background. */
+static void give_up_container(struct ms_layer_work *w)
+{
+    ms_removal *r;
+    if (!w->container[0] || w->step == CONFIRM || ms_removal_new(&r, w->container, NULL))
+        return;
+    if (w->step == CREATE)
+        ms_removal_unsure(r);
+    ms_removal_start(r, w->engine, NULL, -1, true);
+}
+
 static void layer_free(ms_layer *l)
 {
     if (l->work) {
         ms_http_cancel(l->work->call);
+        give_up_container(l->work);
         moonsand_error_free(l->work->failed);
         ms_free(l->work);
     }
