@@ -53,6 +53,45 @@ engines.each(describe, "faults", function(kind)
     end)
   end)
 
+  it("cancelled while the engine does not answer to create, it ends soon, and the container goes", function()
+    assert(engines.box(kind):run { code = "pass" }) -- the image has its agent
+    through(kind, "hold", function(engine)
+      local h = assert(assert(engine:sandbox { image = engines.image }):start { code = "print(1)" })
+      local _, err = h:wait(1)
+      assert.equal("timeout", err.code)
+      assert.equal("creating", h:phase())
+      local began = moonsand.monotonic()
+      h:cancel()
+      local r = assert(h:wait(20))
+      assert.equal("cancelled", r.status)
+      assert.is_true(moonsand.monotonic() - began < 8)
+    end)
+  end)
+
+  it("closed while an image gets its agent, the engine keeps no container of that", function()
+    local engine = engines.engine(kind)
+    local name = ("moonsand-spec-%d"):format(math.random(1 << 40))
+    local ref = "localhost/moonsand/spec-fresh:" .. name
+    assert(engine:request {
+      method = "POST",
+      path = "/containers/create?name=" .. name,
+      body = { Image = engines.image, Cmd = { "true" }, NetworkDisabled = true, HostConfig = { NetworkMode = "none" } },
+    })
+    assert(engine:request {
+      method = "POST",
+      path = ("/commit?container=%s&repo=localhost/moonsand/spec-fresh&tag=%s&changes=LABEL%%20x=%s"):format(name, name, name),
+      body = {},
+    })
+    assert(engine:request { method = "DELETE", path = "/containers/" .. name .. "?force=1&v=1" })
+    through(kind, "hold", function(held)
+      local h = assert(assert(held:sandbox { image = ref }):start { code = "print(1)" })
+      local _, err = h:wait(1)
+      assert.equal("timeout", err.code)
+      assert.equal("preparing", h:phase())
+    end) -- closes it
+    assert(engine:request { method = "DELETE", path = "/images/" .. ref })
+  end)
+
   it("a connection that breaks is lost, with the partial output, and the container dies", function()
     through(kind, "cut", function(engine)
       local r = assert(assert(engine:sandbox { image = engines.image }):run { code = PROGRAM })

@@ -38,6 +38,27 @@ engines.each(describe, "a controller that dies", function(kind)
     assert.equal(0, #engines.containers(kind))
   end)
 
+  it("clean leaves alone what only carries our labels, as an image can make it", function()
+    local engine = engines.engine(kind)
+    local labels = { moonsand = "1", ["moonsand.owner"] = "x", ["moonsand.lease"] = "1" }
+    local names = { "somebody-elses", "moonsand-0123456789abcdef" }
+    for _, name in ipairs(names) do
+      assert(engine:request {
+        method = "POST",
+        path = "/containers/create?name=" .. name,
+        body = { Image = engines.image, Cmd = { "true" }, Labels = labels, NetworkDisabled = true,
+          HostConfig = { NetworkMode = "none" } },
+      })
+    end
+    assert(os.execute(
+      ("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])
+    ))
+    local left = engines.containers(kind)
+    assert.equal(1, #left)
+    assert.matches("somebody%-elses", left[1].Names[1])
+    assert(engine:request { method = "DELETE", path = "/containers/somebody-elses?force=1&v=1" })
+  end)
+
   it("clean leaves alone what has a living owner", function()
     local h = assert(engines.box(kind):start { code = "import time; time.sleep(3); print('alive')" })
     sleep(engines.engine(kind), 1)

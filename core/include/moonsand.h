@@ -174,7 +174,7 @@ typedef struct moonsand_request_options {
     int body_fd; /* sent from its position to its end when body is NULL; not closed; -1 none */
     const char *content_type; /* default "application/json" */
     uint64_t timeout_ns;      /* default: the engine's call timeout; UINT64_MAX: none */
-    /* Called with pieces of a 2xx body as they come, which are then not collected. */
+    /* Called from steps with pieces of a 2xx body as they come, which are then not collected. */
     void (*on_data)(void *arg, const char *data, size_t len);
     /* Called once, always. status is 0 when err is set; a status >= 400 is not an error here. */
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
@@ -185,7 +185,8 @@ typedef struct moonsand_request_options {
         1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0                                                           \
     }
 
-/* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
+/* The handle is valid until on_done returns or moonsand_request_cancel(), after which there are no
+ * more callbacks. To cancel it in its own on_done does nothing. */
 MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
                                            const moonsand_request_options *options,
                                            moonsand_error **err);
@@ -194,7 +195,8 @@ MOONSAND_EXTERN void moonsand_request_cancel(moonsand_request *request);
 /* ---- sandbox ------------------------------------------------------------------------------ */
 
 typedef struct moonsand_bind {
-    const char *source; /* absolute directory on the engine's machine; mounted read-only */
+    const char *source; /* absolute directory on the engine's machine; mounted read-only; a link is
+                         * followed when the sandbox is made, and not again */
     const char *target; /* absolute path inside */
 } moonsand_bind;
 

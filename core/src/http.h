@@ -44,8 +44,7 @@ typedef struct ms_http_request {
     const char *content_type; /* NULL: application/json when there is a body */
     int64_t timeout_ns;       /* whole call; 0 none */
     size_t max_body;          /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
-    /* Pieces of a 2xx body, not collected then. Called from inside curl: must not start, cancel or
-     * free anything of this http. */
+    /* Pieces of a 2xx body, not collected then. From a step, and may do what on_done may. */
     void (*on_data)(void *arg, const char *p, size_t n);
     /* Once, from a step. err is owned by the callee. headers: "api-version" etc. through
      * ms_http_header(call, name), while in the callback. The call is gone after it. */
@@ -56,7 +55,7 @@ typedef struct ms_http_request {
 
 int ms_http_start(ms_http_call **out, ms_http *http, const ms_http_request *req,
                   moonsand_error **err);
-void ms_http_cancel(ms_http_call *call); /* no on_done; not from on_data. NULL is allowed */
+void ms_http_cancel(ms_http_call *call); /* no more callbacks. NULL is allowed */
 /* The value of an answer's header (any case of name), or NULL. Only inside on_done. */
 const char *ms_http_header(const ms_http_call *call, const char *name);
 

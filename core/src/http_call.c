@@ -8,10 +8,13 @@
 #include "http_impl.h"
 
 #define DEFAULT_MAX_BODY (16u << 20)
+#define FED_MAX (1u << 20) /* waits for on_data; then curl has to wait */
 
 struct ms_http_call {
     ms_transfer t;
-    bool delivering, post, posted, head_done, paused;
+    bool delivering, post, posted, head_done;
+    bool paused, stalled; /* curl does not send, does not receive */
+    bool *freed;          /* of a hand_over() that is under way */
     int body_fd;
     ms_watch body_watch;
     struct curl_slist *headers;
@@ -26,6 +29,8 @@ struct ms_http_call {
 
 void ms_call_free(ms_http_call *c)
 {
+    if (c->freed != NULL)
+        *c->freed = true;
     ms_watch_stop(&c->body_watch);
     ms_transfer_end(&c->t);
     curl_slist_free_all(c->headers);
@@ -49,15 +54,25 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
     return size * count;
 }
 
+/* Such an answer is not collected. Yet on_data is not called from here, inside curl, where nothing
+ * may be started, cancelled or freed. */
+static bool is_streamed(const ms_http_call *c)
+{
+    return c->on_data != NULL && status_of(c) / 100 == 2;
+}
+
 static size_t on_body(char *p, size_t size, size_t count, void *arg)
 {
     ms_http_call *c = arg;
     size_t n = size * count;
-    if (c->on_data != NULL && status_of(c) / 100 == 2) {
-        c->on_data(c->arg, p, n);
-        return n;
-    }
-    if (n > c->max_body - c->answer.len) {
+    if (is_streamed(c)) {
+        if (c->answer.len >= FED_MAX) {
+            c->stalled = true;
+            return CURL_WRITEFUNC_PAUSE;
+        }
+        ms_ring_remove(&c->t);
+        ms_ring_add(&c->t.http->fed, &c->t);
+    } else if (n > c->max_body - c->answer.len) {
         ms_fail(&c->t.failure, MOONSAND_E_PROTOCOL, "the engine's answer is longer than %zu bytes",
                 c->max_body);
         return CURL_WRITEFUNC_ERROR;
@@ -92,7 +107,7 @@ static void on_body_fd(void *arg, uint32_t events)
     ms_http_call *c = arg;
     ms_watch_stop(&c->body_watch);
     c->paused = false;
-    curl_easy_pause(c->t.easy, CURLPAUSE_CONT);
+    curl_easy_pause(c->t.easy, c->stalled ? CURLPAUSE_RECV : CURLPAUSE_CONT);
 }
 
 /* Regular files are read as they are; from a pipe or socket only what is there. */
@@ -233,10 +248,34 @@ const char *ms_http_header(const ms_http_call *call, const char *name)
     return h->value;
 }
 
+/* False: the callback has freed the call. */
+static bool hand_over(ms_http_call *c)
+{
+    bool freed = false;
+    ms_buf piece = c->answer;
+    c->answer = (ms_buf){0};
+    c->freed = &freed;
+    c->on_data(c->arg, piece.data, piece.len);
+    ms_buf_free(&piece);
+    if (!freed)
+        c->freed = NULL;
+    return !freed;
+}
+
+void ms_call_hand_over(ms_http_call *c)
+{
+    if (!hand_over(c) || !c->stalled)
+        return;
+    c->stalled = false;
+    curl_easy_pause(c->t.easy, c->paused ? CURLPAUSE_SEND : CURLPAUSE_CONT);
+}
+
 void ms_call_deliver(ms_http_call *c)
 {
     ms_transfer_take_off(&c->t);
     ms_watch_stop(&c->body_watch);
+    if (is_streamed(c) && c->answer.len != 0 && !hand_over(c))
+        return;
     int status = status_of(c);
     moonsand_error *err = NULL;
     if (c->t.result != CURLE_OK)

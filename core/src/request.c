@@ -6,6 +6,7 @@ struct moonsand_request {
     moonsand_engine *engine;
     moonsand_request *prev, *next;
     ms_http_call *call;
+    bool over; /* in on_done */
     void (*on_data)(void *arg, const char *data, size_t len);
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
     void *arg;
@@ -34,6 +35,7 @@ static void on_done(void *arg, ms_http_call *call, int status, const char *body,
     moonsand_request *r = arg;
     (void)call;
     r->call = NULL;
+    r->over = true;
     r->on_done(r->arg, status, body, len, err);
     release(r);
 }
@@ -89,7 +91,7 @@ int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
 
 void moonsand_request_cancel(moonsand_request *request)
 {
-    if (!request)
+    if (!request || request->over) /* from its own on_done: it goes when that returns */
         return;
     ms_http_cancel(request->call);
     release(request);
@@ -101,6 +103,7 @@ void ms_requests_close(moonsand_engine *e)
         moonsand_request *r = e->requests;
         moonsand_error *err = NULL;
         ms_http_cancel(r->call);
+        r->over = true;
         ms_fail(&err, MOONSAND_E_CLOSED, "the engine was closed");
         r->on_done(r->arg, 0, NULL, 0, err);
         release(r);

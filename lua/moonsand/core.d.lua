@@ -25,6 +25,11 @@ function core.loop() end
 ---@return string? json, moonsand.Error? err
 function core.host_facts() end
 
+--- Of the file system that the path is on: free_bytes (for others than root), total_bytes, free_inodes.
+---@param path string
+---@return { free_bytes: integer, total_bytes: integer, free_inodes: integer }? disk, moonsand.Error? err
+function core.disk(path) end
+
 ---@param owner string label moonsand.owner
 ---@param lease integer label moonsand.lease, seconds since the epoch
 ---@return boolean

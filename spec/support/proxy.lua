@@ -1,7 +1,8 @@
 -- Between moonsand and a real engine, for what an engine does not do when asked:
 --   lua5.4 proxy.lua LISTEN UPSTREAM MODE
 -- warn: the answer to "create" carries a warning. cut: the attach connection is closed when the
--- program has printed MARK. flip: what the agent says then is replaced by junk.
+-- program has printed MARK. flip: what the agent says then is replaced by junk. hold: the answer to a
+-- "create" never comes.
 -- late-create: a run's "create" reaches the engine HOLD_MS later, late-answer: its answer comes so much
 -- later; both whether or not anybody still waits for it, as with a busy engine. LISTEN.created is written
 -- when the engine has answered.
@@ -99,6 +100,9 @@ server:listen(64, function()
         else
           to_client = hold(to_client)
         end
+      end
+      if mode == "hold" and data:find "^POST %S*/containers/create" then
+        to_client = function() end
       end
       to_engine(data)
     end)

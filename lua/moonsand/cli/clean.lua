@@ -7,11 +7,28 @@ local term = require "moonsand.cli.term"
 local M = {}
 
 function M.define(parser)
-  local c = parser:command("clean", "Remove containers whose owner no longer lives.")
+  local c = parser:command("clean", "Remove our containers whose owner no longer lives.")
   common.engine_option(c)
   c:flag("--dry-run", "Only say what would be removed.")
   c:flag("--all", "Remove those of living owners, too.")
   c:flag("--json", "Print JSON.")
+end
+
+--- Did we make the container? Labels alone do not tell: an image hands its own on to every container, and
+--- anybody may write ours into an image. It cannot choose a container's name.
+---@param container table as the engine lists it
+---@return boolean
+function M.is_ours(container)
+  local labels = type(container.Labels) == "table" and container.Labels or {}
+  if labels.moonsand ~= "1" or type(labels["moonsand.owner"]) ~= "string" then
+    return false
+  end
+  for _, name in ipairs(type(container.Names) == "table" and container.Names or {}) do
+    if tostring(name):find "^/?moonsand%-%x+$" or tostring(name):find "^/?moonsand%-layer%-%x+$" then
+      return true
+    end
+  end
+  return false
 end
 
 --- Does somebody who lives own the container?
@@ -45,9 +62,7 @@ function M.find(engine, all)
   end
   local out = {}
   for _, c in ipairs(answer) do
-    local labels = type(c.Labels) == "table" and c.Labels or {}
-    -- Older engines are lax with filters: look again.
-    if labels.moonsand == "1" and (all or not M.owned(labels)) then
+    if M.is_ours(c) and (all or not M.owned(c.Labels)) then
       out[#out + 1] = { id = c.Id, name = name_of(c), state = tostring(c.State) }
     end
   end
