@@ -59,6 +59,8 @@ void lb_engine_end(lb_engine *e)
             lb_run_orphan(h);
             break;
         case LB_KIND_ENGINE:
+        case LB_KIND_COMMAND:
+        case LB_KIND_PACK:
             break;
         }
     }

@@ -6,7 +6,7 @@
 --- `moonsand.Error`. Times are seconds (numbers), sizes bytes (integers).
 
 ---@class moonsand.Error
----@field code string one of "invalid nomem io no_engine connect timeout engine not_found conflict unsupported isolation protocol exec cancelled interrupted closed"
+---@field code string one of "invalid nomem io no_engine connect timeout engine not_found conflict unsupported isolation protocol exec cancelled interrupted closed unreachable denied build"
 ---@field message string what happened and what to do about it
 ---@field op string? what was being done
 ---@field status integer? HTTP status of the engine's answer
@@ -67,6 +67,15 @@ function core.read(fd, max) end
 ---@return { type: string, mode: integer, size: integer, uid: integer, gid: integer }? facts, moonsand.Error? err
 function core.stat(path) end
 
+--- Files from memory and disk for one tar stream: request { body_pack = pack }.
+---@return moonsand.core.Pack? pack, moonsand.Error? err
+function core.pack() end
+
+--- 64 hexadecimal digits.
+---@param bytes string
+---@return string? hex, moonsand.Error? err
+function core.sha256(bytes) end
+
 --- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
 ---@param fields table code and message at least
 ---@return moonsand.Error
@@ -82,7 +91,7 @@ function Loop:events() end
 --- Seconds until the next timer, 0 when there is news already, nil when there is none.
 ---@return number?
 function Loop:timeout() end
---- Never blocks. Returns the handles (Engine, Request, Run) that have news since the last step.
+--- Never blocks. Returns the handles (Engine, Request, Run, Command) that have news since the last step.
 ---@return table? handles, moonsand.Error? err
 function Loop:step() end
 --- Sleeps until there is something to do; err.code "interrupted" after a signal such as Ctrl-C.
@@ -92,7 +101,12 @@ function Loop:wait(seconds) end
 ---@param options { endpoint: string?, tls_dir: string?, call_timeout: number?, agent_path: string? }
 ---@return moonsand.core.Engine? engine, moonsand.Error? err
 function Loop:engine(options) end
---- Closes all engines of it, too. Also __gc and __close; safe twice.
+--- Starts a program of this machine: argv without a shell, env = { "NAME=value" } on top of ours, descriptors 0 to 2
+--- only. max_output: bytes kept of each stream (1 MiB). err.code "not_found": there is no such program.
+---@param options { argv: string[], env: string[]?, cwd: string?, stdin: string?, timeout: number?, max_output: integer?, stream_stdout: boolean?, stream_stderr: boolean? }
+---@return moonsand.core.Command? command, moonsand.Error? err
+function Loop:command(options) end
+--- Closes all engines and commands of it, too; waits up to 3 s for programs to end. Also __gc and __close; safe twice.
 function Loop:close() end
 
 ---@class moonsand.core.Engine
@@ -106,7 +120,10 @@ function Engine:facts() end
 --- Removals that still go on.
 ---@return integer
 function Engine:pending() end
----@param options { method: string, path: string, body: string?, body_file: string?, content_type: string?, timeout: number?, stream: boolean? }
+--- At most one of body, body_file and body_pack (measured). headers: further ones, name -> value. out_file: the body
+--- of a 2xx answer becomes that file, or nothing is left. progress: news when
+--- something was sent or received.
+---@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
@@ -120,14 +137,52 @@ function Engine:close() end
 local Request = {}
 ---@return boolean
 function Request:done() end
---- What came since the last call (only with stream = true), or nil.
+--- What came since the last call (only with stream = true), or nil. The engine waits when 1 MiB was not taken.
 ---@return string?
 function Request:take() end
+--- Bytes of body_file or body_pack that were handed to the connection (only with progress = true).
+---@return integer
+function Request:sent() end
+--- Bytes of the answer that are in out_file (only with progress = true).
+---@return integer
+function Request:received() end
 --- After done(): HTTP status and body.
 ---@return integer? status, string|moonsand.Error body_or_err
 function Request:result() end
 --- Cancels if not done. Also __gc and __close; safe twice.
 function Request:close() end
+
+---@class moonsand.core.Pack
+local Pack = {}
+--- A file from memory. path: relative, without ".", ".." and empty parts, given once. mode: 420 (0644).
+---@param path string
+---@param bytes string
+---@param mode integer?
+---@return boolean? ok, moonsand.Error? err
+function Pack:data(path, bytes, mode) end
+--- A regular file of this machine, opened when it is read; a symbolic link is refused. mode: 0755 or 0644 as on disk.
+---@param path string
+---@param host_path string
+---@param mode integer?
+---@return boolean? ok, moonsand.Error? err
+function Pack:file(path, host_path, mode) end
+--- All below host_dir, at prefix ("": the root); ignore is the text of a .dockerignore, keep lists paths that it cannot
+--- exclude. Symbolic links are sent as such. What is given by data() or file(), too, replaces what the tree has.
+---@param prefix string
+---@param host_dir string
+---@param options { ignore: string?, keep: string[]? }?
+---@return boolean? ok, moonsand.Error? err
+function Pack:tree(prefix, host_dir, options) end
+--- Reads everything once, about max_bytes a call (0 or nil: all); nil alone: call again. sha256 is over path, type, mode,
+--- target and content of each entry; bytes is the size of the tar stream.
+---@param max_bytes integer?
+---@return { sha256: string, bytes: integer, files: integer, excluded: integer }? facts, moonsand.Error? err
+function Pack:measure(max_bytes) end
+--- Bytes of the tar stream that measuring has seen so far.
+---@return integer
+function Pack:seen() end
+--- Requests that still send it go on. Also __gc and __close; safe twice.
+function Pack:close() end
 
 ---@class moonsand.core.Sandbox
 local Sandbox = {}
@@ -163,5 +218,20 @@ function Run:cancel() end
 function Run:save(dir) end
 --- Kills it when it is not done. Also __gc and __close; safe twice.
 function Run:close() end
+
+---@class moonsand.core.Command
+local Command = {}
+---@return boolean
+function Command:done() end
+--- Streamed output since the last call; nil where there is none. The program waits when 1 MiB was not taken.
+---@return string? stdout, string? stderr
+function Command:take() end
+--- After done(). exit_code is -1 when a signal ended it, signal 0 when none did. err.code "timeout" or "cancelled" when it was ended by us.
+---@return { exit_code: integer, signal: integer, stdout: string?, stdout_bytes: integer, stdout_truncated: boolean, stderr: string?, stderr_bytes: integer, stderr_truncated: boolean }? result, moonsand.Error? err
+function Command:result() end
+--- SIGTERM to its process group, SIGKILL after 2 s; the result still comes.
+function Command:cancel() end
+--- Ends it like cancel when it is not done; that goes on in the loop. Also __gc and __close; safe twice.
+function Command:close() end
 
 return core
