@@ -197,7 +197,7 @@ local function ask(helper, registry)
       return nil
     end
     return errors.fail("denied", ("%s gives no credentials for %s (it ended with %s)"):format(name, registry,
-      answer.exit_code and "status " .. tostring(answer.exit_code) or "signal " .. tostring(answer.signal)))
+      answer.signal == 0 and "status " .. answer.exit_code or "signal " .. answer.signal))
   end
   local auth = M.from_helper(answer.stdout)
   if not auth then

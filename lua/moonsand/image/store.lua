@@ -144,7 +144,7 @@ function M.engine_platform(engine)
   return M.platform_option("arch", (facts.os or "linux") .. "/" .. (facts.arch or "amd64"))
 end
 
---- Does the image run as that platform? A variant counts only when both name one.
+--- Is the image for that platform? A variant counts only when both name one.
 ---@param engine moonsand.Engine
 ---@param ref string for the message
 ---@param facts moonsand.ImageFacts
@@ -156,13 +156,13 @@ function M.check_platform(engine, ref, facts, wanted)
   local image_os, image_arch, image_variant = M.parse_platform(facts.platform)
   if image_os == os_name and image_arch == arch and (not variant or not image_variant or variant == image_variant) then
     return true
+  elseif wanted then
+    return errors.fail("unsupported", ("image %s is for %s, and platform = \"%s\" was asked for: name an image that "
+      .. "has it, or ask for \"%s\""):format(ref, facts.platform, wanted, facts.platform))
   end
-  local way_out = wanted
-    and ("its registry has no other one under this name; ask for platform = %q, or for another image"):format(facts.platform)
-    or ("get the one for the engine with platform = %q, or, if the engine emulates %s, say platform = %q"):format(
-      own, image_arch or "it", facts.platform)
-  return errors.fail("unsupported", ("image %s is for %s, and %s is for %s: %s"):format(
-    ref, facts.platform, wanted and "what was asked" or "the engine", wanted or own, way_out))
+  return errors.fail("unsupported", ("image %s is for %s, and the engine is %s: pull it with platform = \"%s\", or, if "
+    .. "the engine emulates the other one, say platform = \"%s\" to engine:sandbox"):format(
+    ref, facts.platform, own, own, facts.platform))
 end
 
 local function read_facts(answer)

@@ -7,7 +7,6 @@ local options = require "moonsand.options"
 local progress = require "moonsand.image.progress"
 local reference = require "moonsand.image.reference"
 local store = require "moonsand.image.store"
-local text = require "moonsand.text"
 
 local M = {}
 
@@ -223,20 +222,12 @@ local save_schema = { on_progress = options.func, timeout = options.duration }
 
 -- Docker writes an error behind what it has sent, as if it were part of the archive: only the two blocks of
 -- zeros at the end of a tar file tell that all of it came.
-local function tail_keeper(on_piece, on_progress)
-  local total, tail = 0, ""
-  return function(piece)
-    total = total + #piece
-    tail = #piece >= #tar_end and piece:sub(-#tar_end) or (tail .. piece):sub(-#tar_end)
-    if on_piece then
-      on_piece(piece)
-    end
-    if on_progress then
-      on_progress { phase = "save", status = "Receiving", current = total }
-    end
-  end, function()
-    return total, total > 0 and total % tar_block == 0 and tail == tar_end
-  end
+local function whole(total, tail)
+  return total > 0 and total % tar_block == 0 and tail == tar_end
+end
+
+local function cut_off()
+  return errors.new("engine", "the engine's archive is not whole", { op = "save" })
 end
 
 local function refs_given(refs, level)
@@ -253,6 +244,55 @@ local function refs_given(refs, level)
   return parts
 end
 
+-- The engine's answer goes to a file beside the wanted one, which takes its name only when it is whole.
+local function save_file(engine, request, path, on_progress)
+  request.out_file = path .. ".partial"
+  if on_progress then
+    request.on_received = function(bytes)
+      on_progress { phase = "save", status = "Receiving", current = bytes }
+    end
+  end
+  local ok, err = engine:request(request)
+  if not ok then
+    return nil, err
+  end
+  local file = io.open(request.out_file, "rb")
+  local total = file and file:seek "end" or 0
+  local tail = total >= #tar_end and file:seek("set", total - #tar_end) and file:read(#tar_end)
+  if file then
+    file:close()
+  end
+  if not whole(total, tail) then
+    os.remove(request.out_file)
+    return nil, cut_off()
+  end
+  ok, err = os.rename(request.out_file, path)
+  if not ok then
+    os.remove(request.out_file)
+    return errors.fail("io", ("cannot name the archive: %s"):format(err))
+  end
+  return { bytes = total }
+end
+
+local function save_pieces(engine, request, target, on_progress)
+  local total, tail = 0, ""
+  request.on_data = function(piece)
+    total = total + #piece
+    tail = (tail .. piece:sub(-#tar_end)):sub(-#tar_end)
+    target(piece)
+    if on_progress then
+      on_progress { phase = "save", status = "Receiving", current = total }
+    end
+  end
+  local ok, err = engine:request(request)
+  if not ok then
+    return nil, err
+  elseif not whole(total, tail) then
+    return nil, cut_off()
+  end
+  return { bytes = total }
+end
+
 --- Writes images into an archive for load(): with their names when they are given by name. target is a path,
 --- where the archive appears only when all of it is there; or a function that gets it in pieces, and whose
 --- pieces are worth nothing when this returns an error.
@@ -262,16 +302,68 @@ end
 ---@return { bytes: integer }? saved, moonsand.Error? err
 function M.save(engine, refs, target, given)
   local o = options.check("engine:save", given or {}, save_schema, 2)
-  local parts = refs_given(refs, 2)
-  local sink, path = target, nil
-  local file <close> = nil
-  if type(target) ~= "function" then
-    path = options.text("target", target, 2)
+  local request = { path = "/images/get?" .. query(refs_given(refs, 2)), timeout = o.timeout or math.huge }
+  local saved, err
+  if type(target) == "function" then
+    saved, err = save_pieces(engine, request, target, o.on_progress)
+  else
+    saved, err = save_file(engine, request, options.text("target", target, 2), o.on_progress)
   end
-  local request = { path = "/images/get?" .. query(parts), timeout = o.timeout or math.huge }
-  local feed, result = tail_keeper(sink, o.on_progress)
-  request.on_data = feed
-  return request, result, path, file
+  if not saved then
+    return explain(err, "save")
+  end
+  return saved
+end
+
+local import_schema = {
+  changes = options.table, message = options.text, platform = store.platform_option, timeout = options.duration,
+  on_progress = options.func,
+}
+
+local function changes_of(list, level)
+  local parts = {}
+  for i, change in ipairs(list or {}) do
+    if type(change) ~= "string" or change:find "[%c]" then
+      error(("engine:import: changes[%d] is not one line of a Dockerfile"):format(i), level + 1)
+    end
+    parts[i] = { "changes", change }
+  end
+  return parts
+end
+
+--- Makes an image of a root file system in a tar file (may be compressed). source is a path, or a function
+--- that returns it in pieces. The image gets its name when it is whole, and not before.
+--- changes: list of Dockerfile lines for its configuration, for example "ENV LANG=C.UTF-8". message: for its
+--- history. platform: what it is for, if not for the engine's own.
+---@param source string|fun(): string?
+---@param ref string
+---@param given { changes: string[]?, message: string?, platform: string?, timeout: number|string|nil, on_progress: fun(event: moonsand.Progress)? }?
+---@return moonsand.ImageFacts? facts, moonsand.Error? err
+function M.import(engine, source, ref, given)
+  reference.check(ref, 2)
+  local o = options.check("engine:import", given or {}, import_schema, 2)
+  local parts = changes_of(o.changes, 2)
+  table.insert(parts, 1, { "fromSrc", "-" })
+  parts[#parts + 1] = o.message and { "message", o.message }
+  parts[#parts + 1] = o.platform and { "platform", o.platform }
+  local request = { path = "/images/create?" .. query(parts), timeout = o.timeout }
+  local id
+  -- Without a name: Podman 4 forgets the tag of one that is given, and says "latest".
+  local ok, err = stream(engine, "import", "import of " .. ref, body("source", source, "import", request, o.on_progress, 2),
+    o.on_progress, function(object)
+      id = reference.id(object.status) or id
+    end)
+  if not ok then
+    return nil, err
+  elseif not id then
+    return errors.fail("engine", ("import of %s: the engine tells no error and no image"):format(ref), { op = "import" })
+  end
+  ok, err = store.tag(engine, id, ref)
+  if not ok then
+    store.remove(engine, id)
+    return nil, err
+  end
+  return store.inspect(engine, ref)
 end
 
 return M
