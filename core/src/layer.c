@@ -182,6 +182,9 @@ static int read_image(struct ms_layer_work *w, int status, const char *body, siz
                       moonsand_error **err)
 {
     ms_layer *l = w->layer;
+    if (status == 404 && strncmp(l->image, "sha256:", 7) == 0)
+        return ms_fail(err, MOONSAND_E_NOT_FOUND, "image %s is no longer on the engine %s",
+                       l->image, w->engine->ep.url);
     if (status == 404)
         return ms_fail(err, MOONSAND_E_NOT_FOUND,
                        "image %s is not on the engine %s; get it with `moonsand image pull %s` or "
@@ -282,12 +285,15 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
     }
 }
 
+/* The commit takes the container's labels over into the image. Podman takes no others, so those of
+ * the image stand here, too. */
 static int put_create(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
 {
-    json_t *v = json_pack("{s:s, s:[s], s:b, s:{s:s, s:s, s:s}, s:{s:s}}", "Image",
+    json_t *v = json_pack("{s:s, s:[s], s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s}}", "Image",
                           w->layer->image_id, "Cmd", MS_AGENT_PATH_INSIDE, "NetworkDisabled", 1,
                           "Labels", "moonsand", "1", "moonsand.owner", w->engine->owner,
-                          "moonsand.lease", "0", "HostConfig", "NetworkMode", "none");
+                          "moonsand.lease", "0", "moonsand.kind", "run", "moonsand.base",
+                          w->layer->image_id, "HostConfig", "NetworkMode", "none");
     if (!v)
         return ms_fail_nomem(err);
     char lease[24];
@@ -307,17 +313,6 @@ static int put_agent(const struct ms_layer_work *w, ms_buf *body, moonsand_error
         return -1;
     int rc = ms_archive_agent(body, agent, len, err);
     ms_free(own);
-    return rc;
-}
-
-static int put_commit(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
-{
-    json_t *v =
-        json_pack("{s:{s:s, s:s}}", "Labels", "moonsand", "1", "moonsand.base", w->layer->image_id);
-    if (!v)
-        return ms_fail_nomem(err);
-    int rc = ms_json_write(body, v, false, err);
-    json_decref(v);
     return rc;
 }
 
@@ -352,7 +347,8 @@ static void go(struct ms_layer_work *w, step next)
         break;
     case COMMIT:
         method = "POST";
-        rc = put_commit(w, &body, &err);
+        if (ms_buf_add(&body, "{}", 2)) /* Podman takes no call without a body */
+            rc = ms_fail_nomem(&err);
         path = ms_asprintf("/commit?container=%s&repo=" RUN_REPOSITORY "&tag=%s&pause=0",
                            w->container, w->tag);
         break;

@@ -345,9 +345,10 @@ typedef struct eater {
     answer inner; /* of a call that the first piece starts */
 } eater;
 
-static void eat(void *arg, const char *p, size_t n)
+static int eat(void *arg, const char *p, size_t n, moonsand_error **err)
 {
     eater *e = arg;
+    (void)err;
     for (size_t i = 0; i < n; i += 4096)
         e->wrong += p[i] != (char)('a' + (e->eaten + i) / 65536 % 26);
     if (e->eaten == 0 && !e->frees) {
@@ -360,13 +361,14 @@ static void eat(void *arg, const char *p, size_t n)
     e->eaten += n;
     e->largest = n > e->largest ? n : e->largest;
     if (e->stop == 0 || e->eaten < e->stop)
-        return;
+        return 0;
     ms_http_cancel(e->call);
     e->stop = SIZE_MAX;
     if (e->frees) {
         ms_http_free(http);
         http = NULL;
     }
+    return 0;
 }
 
 static void eaten(void *arg, ms_http_call *c, int status, const char *body, size_t len,

@@ -76,6 +76,16 @@ function core.pack() end
 ---@return string? hex, moonsand.Error? err
 function core.sha256(bytes) end
 
+--- With all directories that are missing above it; for this user only (0700).
+---@param path string
+---@return boolean? ok, moonsand.Error? err
+function core.make_dirs(path) end
+
+--- nil when it is no terminal, or one that does not tell.
+---@param fd integer
+---@return integer? columns, integer? rows
+function core.terminal_size(fd) end
+
 --- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
 ---@param fields table code and message at least
 ---@return moonsand.Error
@@ -120,10 +130,10 @@ function Engine:facts() end
 --- Removals that still go on.
 ---@return integer
 function Engine:pending() end
---- At most one of body, body_file and body_pack (measured). headers: further ones, name -> value. out_file: the body
---- of a 2xx answer becomes that file, or nothing is left. progress: news when
---- something was sent or received.
----@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
+--- At most one of body, body_file, body_pack (measured) and body_stream (write() follows). headers: further
+--- ones, name -> value. out_file: the body of a 2xx answer becomes that file, or nothing is left. progress: news
+--- when something was sent or received.
+---@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, body_stream: boolean?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
@@ -140,6 +150,12 @@ function Request:done() end
 --- What came since the last call (only with stream = true), or nil. The engine waits when 1 MiB was not taken.
 ---@return string?
 function Request:take() end
+--- More of the body (only with body_stream = true). How many bytes were taken; 0: no room until the next news.
+---@param bytes string
+---@return integer
+function Request:write(bytes) end
+--- That was the whole body.
+function Request:write_end() end
 --- Bytes of body_file or body_pack that were handed to the connection (only with progress = true).
 ---@return integer
 function Request:sent() end

@@ -1,11 +1,14 @@
 --- A connection to a Docker-compatible engine.
 local errors = require "moonsand.errors"
-local image = require "moonsand.image"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
 local pack = require "moonsand.pack"
+local prune = require "moonsand.image.prune"
 local sandbox = require "moonsand.sandbox"
 local sched = require "moonsand.sched"
+local store = require "moonsand.image.store"
+local text = require "moonsand.text"
+local transfer = require "moonsand.image.transfer"
 
 ---@class moonsand.Engine
 local Engine = {}
@@ -31,6 +34,7 @@ local request_schema = {
   end,
   body_file = options.text,
   body_pack = pack.check,
+  body_stream = options.func,
   content_type = options.text,
   headers = options.table,
   out_file = options.text,
@@ -132,16 +136,14 @@ local codes = { [404] = "not_found", [409] = "conflict" }
 
 --- What the engine says in the body of an error, cut and printable.
 local function words(body)
-  local value = json.decode(body)
-  local text = body
+  local value, said = json.decode(body), body
   if type(value) == "table" and type(value.message) == "string" then
-    text = value.message
-    if type(value.cause) == "string" and not text:find(value.cause, 1, true) then
-      text = value.cause .. ": " .. text
+    said = value.message
+    if type(value.cause) == "string" and not said:find(value.cause, 1, true) then
+      said = value.cause .. ": " .. said
     end
   end
-  text = text:sub(1, 1000):gsub("[%c\127]+", " "):gsub("%s+$", "")
-  return text ~= "" and text or "no reason given"
+  return text.maybe(said, 1000) or "no reason given"
 end
 
 local Request = {}
@@ -156,6 +158,41 @@ function Request:_tell(f, value)
       self.finished = true
       sched.wake(self)
     end
+  end
+end
+
+local poll_s = 0.02 -- how soon a body's function that had nothing is asked again
+
+--- Hands on what the body's function gives until the core has no room.
+function Request:_pump()
+  while self.body_stream and not self.finished do
+    if not self._piece then
+      local ok, piece = pcall(self.body_stream)
+      if ok and piece ~= nil and type(piece) ~= "string" then
+        ok, piece = false, "body: the function must return strings or nil, got " .. type(piece)
+      end
+      if not ok then
+        self._failure, self.finished = { piece }, true
+        sched.wake(self)
+        return
+      elseif piece == nil then
+        self.body_stream = nil
+        self._raw:write_end()
+        return
+      elseif piece == "" then
+        self._timer = sched.later(poll_s, function()
+          self._timer = nil
+          self:_pump()
+        end)
+        return
+      end
+      self._piece = piece
+    end
+    local taken = self._raw:write(self._piece)
+    if taken == 0 then
+      return -- on news again
+    end
+    self._piece = taken < #self._piece and self._piece:sub(taken + 1) or nil
   end
 end
 
@@ -174,6 +211,9 @@ function Request:_news()
   if self.on_data and not self._failure then
     self:_tell(self.on_data, raw:take())
   end
+  if self.body_stream and not self._timer and not raw:done() then
+    self:_pump()
+  end
   if not self.finished and raw:done() then
     self.finished = true
     sched.wake(self)
@@ -183,7 +223,8 @@ end
 --- One call of the engine's API. path is without the version: "/containers/json?all=1".
 ---
 --- At most one of: body (a table is sent as JSON), body_file (a path), body_pack (of core.pack(); measured here
---- when it was not). on_sent(bytes): so much of body_file or body_pack was sent. headers: { name = value }; values
+--- when it was not), body_stream (a function that returns pieces, "" for "nothing yet", nil at the end).
+--- on_sent(bytes): so much of a file, pack or stream was sent. headers: { name = value }; values
 --- stand in no error. on_data(piece) gets the body of a 2xx answer as it comes. out_file: that body becomes this
 --- file, which is there when it is whole, and not at all otherwise; on_received(bytes): so much of it came.
 ---
@@ -215,10 +256,12 @@ function Engine:request(given)
     on_data = o.on_data,
     on_sent = o.on_sent,
     on_received = o.on_received,
+    body_stream = o.body_stream,
     _sent = 0,
     _received = 0,
   }, Request)
   o.stream, o.progress = o.on_data ~= nil, (o.on_sent or o.on_received) ~= nil
+  o.body_stream = o.body_stream and true
   o.on_data, o.on_sent, o.on_received = nil, nil, nil
   local raw <close>, err = self._raw:request(o)
   if not raw then
@@ -226,6 +269,13 @@ function Engine:request(given)
   end
   request._raw = raw
   sched.register(raw, request)
+  -- Ended from outside (a task that is cancelled, Ctrl-C), it must not ask for more.
+  local _ <close> = setmetatable({}, { __close = function()
+    request.finished = true
+    if request._timer then
+      sched.forget(request._timer)
+    end
+  end })
   request:_news()
   sched.wait(request)
   if request._failure then
@@ -254,10 +304,12 @@ function Engine:sandbox(given)
   return sandbox.new(self, given, 2)
 end
 
-Engine.has = image.has
-Engine.import = image.import
-Engine.pull = image.pull
-Engine.images = image.list
+-- Images on the engine: what is there (image/store.lua), on its way (image/transfer.lua), no longer of use.
+Engine.has, Engine.inspect, Engine.images, Engine.history = store.has, store.inspect, store.list, store.history
+Engine.tag, Engine.remove = store.tag, store.remove
+Engine.pull, Engine.push, Engine.load = transfer.pull, transfer.push, transfer.load
+Engine.save, Engine.import = transfer.save, transfer.import
+Engine.prune = prune.prune
 
 --- Ends it: what still runs is cancelled, containers are removed (at most 5 s). Safe twice.
 function Engine:close()

@@ -114,7 +114,7 @@ local function look(self)
   end
   local fields, err = raw:result()
   if fields then
-    finish(self, result.new(fields, raw, self._engine))
+    finish(self, result.new(fields, raw, self._engine, self._sandbox.image_ref))
   else
     finish(self, nil, err)
     raw:close()
