@@ -10,6 +10,8 @@ local M = {}
 
 --- The build argument for the line ends in values.
 M.newline = "MOONSAND_NL"
+--- The build argument for the image that a part starts from.
+M.from = "MOONSAND_FROM"
 
 --- A value in double quotes, as ENV, LABEL and WORKDIR take it.
 ---@param s string
@@ -73,7 +75,7 @@ end
 --- text is all of it, for people, for the hash, and for any builder. We send it in parts, so that the parts
 --- can be kept and found again: packages (where Python packages are made ready), tree (the base with Debian and
 --- Python packages), extended (the same from an earlier tree that only lacks some), final (the rest). In those, what
---- each starts from is the build argument FROM, and PACKAGES in the COPY is replaced by part(). packages and
+--- each starts from is a build argument, and the source of COPY --from=packages is set by part(). packages and
 --- tree are nil when there are no Python packages.
 ---@param o moonsand.Declaration of kind "packages"
 ---@param base { ref: string, user: string? } user: the one in the base's configuration
@@ -117,7 +119,7 @@ function M.write(o, base, parts)
     table.insert(rest, 1, "ARG " .. M.newline)
   end
   local out = { args = newlines and { [M.newline] = "\n" } or {} }
-  local start = { "ARG FROM=" .. base.ref, "FROM ${FROM}" }
+  local start = { ("ARG %s=%s"):format(M.from, base.ref), ("FROM ${%s}"):format(M.from) }
   if not declare.has_packages(o) then
     local body = {}
     if #apt > 0 then
@@ -133,7 +135,7 @@ function M.write(o, base, parts)
   local whole = { "COPY --from=packages /moonsand/root/ /", run(replaced_script) }
   out.packages = text(start, as_root, fetch)
   out.tree = text(start, as_root, apt, whole, back)
-  out.extended = text(start, as_root, { "COPY --from=packages /moonsand/delta/ /" }, back)
+  out.extended = text(start, { "COPY --from=packages /moonsand/delta/ /" })
   out.final = text(start, rest)
   out.text = text({ "FROM " .. base.ref .. " AS packages" }, as_root, fetch, { "" }, { "FROM " .. base.ref }, as_root, apt,
     whole, back, rest)
