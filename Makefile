@@ -6,6 +6,7 @@ JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 FILTER ?=
 FUZZ_SECONDS ?= 30
+SUBJECT ?=
 
 SHELL := /bin/bash
 LUA_ENV = . tools/env.sh && ms_env "$(abspath $(BUILD))"
@@ -21,9 +22,9 @@ help:
 	@echo 'make test-c     the C tests only         make test-lua   the specs only    (FILTER=text narrows both)'
 	@echo 'make asan       all tests with AddressSanitizer and UBSan, in build-asan/'
 	@echo 'make valgrind   the C tests under valgrind'
-	@echo 'make fuzz       libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) a target, in build-fuzz/'
+	@echo 'make fuzz       libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) a target (FILTER=text narrows), in build-fuzz/'
 	@echo 'make lint       format, luacheck, house rules      make format   mends the format'
-	@echo 'make bench      moonsand beside docker run, docker-py and podman run'
+	@echo 'make bench      moonsand beside docker run, docker-py and podman run   (SUBJECT=runs: only bench/runs.lua)'
 	@echo 'make install    into PREFIX=$(PREFIX) (DESTDIR is honoured)      make rock   into ./lua_modules by LuaRocks'
 	@echo 'make engines    starts the private engines; tools/engines.sh down ends them'
 	@echo 'make deps       the Debian packages for building; the targets above install what they need themselves'
@@ -77,10 +78,14 @@ fuzz:
 	@tools/deps.sh test
 	@mkdir -p build-fuzz
 	$(call cmake-build,build-fuzz,-DMS_FUZZ=ON -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1)
-	@for f in build-fuzz/fuzz/fuzz_*; do \
-	    name=$${f##*/fuzz_}; mkdir -p build-fuzz/corpus/$$name; \
-	    echo "== $$name"; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$name core/fuzz/corpus/$$name || exit 1; \
+	@for source in core/fuzz/fuzz_*.c lua/fuzz/*.lua; do \
+	    name=$$(basename $${source%.*}); program=$$name; name=$${name#fuzz_}; \
+	    case $$source in lua/*) program=fuzz_lua_$$name ;; esac; \
+	    case $$program in *'$(FILTER)'*) ;; *) continue ;; esac; \
+	    echo "== $$program"; \
+	    mkdir -p build-fuzz/corpus/$$program; \
+	    build-fuzz/fuzz/$$program -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build-fuzz/ \
+	        build-fuzz/corpus/$$program $$(dirname $$source)/corpus/$$name || exit 1; \
 	done
 
 lint:
@@ -93,7 +98,7 @@ format:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory build
-	@tools/bench.sh $(BUILD)
+	@tools/bench.sh $(BUILD) $(SUBJECT)
 
 install: build
 	cmake --install $(BUILD) --prefix $(PREFIX)

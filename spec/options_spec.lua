@@ -29,12 +29,13 @@ describe("sizes", function()
 
   it("that make no sense are named with option, value and example", function()
     for _, value in ipairs { "12 potatoes", "", "m", "-5m", "1e3", "1..5g", "0x10", "5 m m", 0, -1, 1.5, 0 / 0,
-      math.huge, "99999999t", "1\0m" } do
+      math.huge, "99999999t", "1\0m", "0.0000001k", ("1"):rep(100) } do
       says(raises(options.size, "memory", value), "'memory'", "512m")
     end
     says(raises(options.size, "memory", "12 potatoes"), "12 potatoes")
     says(raises(options.size, "memory", true), "true")
     says(raises(options.size, "memory", {}), "table")
+    assert.falsy(raises(options.size, "memory", "5\27[2Jm\n\u{9b}"):find "[%c\x9b]")
   end)
 end)
 

@@ -1,10 +1,24 @@
 #!/usr/bin/env bash
 # The benchmark on the private engines, which are ended afterwards unless they were up before.
+#
+#   tools/bench.sh [BUILD [SUBJECT...]]     a subject is a file of bench/ (default: build, all of them)
+#
+# MOONSAND_BENCH_SAMPLES: how often each contender runs (default 20).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ms_root"
 ms_env "$ms_root/${1:-build}"
 shift || true
+subjects=("$@")
+if [ $# -eq 0 ]; then
+    for file in bench/*.lua; do
+        name=$(basename "$file" .lua)
+        case $name in bench | lib) ;; *) subjects+=("$name") ;; esac
+    done
+fi
+for name in "${subjects[@]}"; do
+    [ -e "bench/$name.lua" ] || { echo "bench: no bench/$name.lua" >&2; exit 2; }
+done
 export MOONSAND_TEST_IMAGE=${MOONSAND_TEST_IMAGE:-localhost/moonsand/base:bookworm}
 
 ours=0
@@ -19,5 +33,5 @@ tools/base-image.sh build/base.tar
     for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
         tools/base-image.sh import "$endpoint" build/base.tar "$MOONSAND_TEST_IMAGE"
     done
-    exec lua5.4 bench/bench.lua "$@"
+    exec lua5.4 bench/bench.lua "${subjects[@]}"
 )

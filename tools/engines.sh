@@ -79,29 +79,33 @@ detached() { # PIDFILE LOG COMMAND...
 
 # --- dockerd -------------------------------------------------------------------------------------------------------
 
-# Never --bridge=none on the host's network: dockerd then deletes docker0, whoever's it is. So a bridge of our own; and
-# netfilter only where no other daemon keeps its chains there. With neither, a network namespace of our own.
-bridge_name() { printf 'ms-%x' "$(printf '%s' "$state" | cksum | cut -d' ' -f1)"; }
+# A bridge of our own for each of the two (tools/engine-net.sh), and none of the daemons' own netfilter handling.
+# Never --bridge=none on the host's network: dockerd then deletes docker0, whoever's it is. Where no bridge can be made,
+# a network namespace of its own.
+bridge_name() { # d|p
+    printf 'ms-%08x%s' "$(printf '%s' "$state" | cksum | cut -d' ' -f1)" "$1"
+}
+
+bridge_up() { # d|p LOG; sets subnet, empty when there can be no bridge, and way, empty when it leads nowhere
+    way=1
+    if ! subnet=$("$root/tools/engine-net.sh" up "$(bridge_name "$1")" 2>>"$2"); then
+        say "no network for containers and image builds (see $2)"
+        way=
+    fi
+}
+
+bridge_down() { "$root/tools/engine-net.sh" down "$(bridge_name "$1")"; }
 
 docker_network() { # sets prefix and flags
-    local bridge n
-    bridge=$(bridge_name) prefix=() flags=()
-    if [ ! -e "/sys/class/net/$bridge" ]; then
-        n=$(ip -4 addr show | grep -oE 'inet 172\.30\.[0-9]+' | cut -d. -f3 | sort -n | tail -n 1)
-        if ! { ip link add name "$bridge" type bridge && ip addr add "172.30.$((${n:-0} + 1)).1/24" dev "$bridge"; } \
-            2>>"$state/dockerd.log"; then
-            ip link delete "$bridge" 2>/dev/null || true
-            prefix=(unshare --net) flags=(--bridge=none --iptables=false --ip6tables=false)
-            return 0
-        fi
-    fi
-    flags=("--bridge=$bridge")
-    if [ -e "$state/netfilter.ours" ]; then
-        :
-    elif iptables -t nat -S >/dev/null 2>&1 && ! iptables -S DOCKER >/dev/null 2>&1; then
-        : >"$state/netfilter.ours"
+    local subnet way
+    flags=(--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false) prefix=()
+    bridge_up d "$state/dockerd.log"
+    if [ -n "$subnet" ]; then
+        flags+=("--bridge=$(bridge_name d)")
+        [ -n "$way" ] || flags+=(--label=moonsand.network=none)
     else
-        flags+=(--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false)
+        flags+=(--bridge=none)
+        prefix=(unshare --net)
     fi
 }
 
@@ -162,7 +166,7 @@ docker_down() {
     fi
     end_process "$run/dockerd.start" 10
     end_strays "$run/docker" "$state/docker"
-    ip link delete "$(bridge_name)" 2>/dev/null || true
+    bridge_down d
     remove "$run/docker" "$sock"
 }
 
@@ -183,12 +187,27 @@ events_logger = "file"
 events_logfile_path = "$run/podman/events.log"
 [network]
 network_config_dir = "$run/podman/networks"
+network_backend = "cni"
 CONF
     printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' \
         "$driver" "$state/podman" "$run/podman/run" >"$run/storage.conf"
     export CONTAINERS_CONF=$run/containers.conf CONTAINERS_STORAGE_CONF=$run/storage.conf
     podman_flags=(--root "$state/podman" --runroot "$run/podman/run" --tmpdir "$run/podman/tmp"
         --runtime "$runtime" --cgroup-manager cgroupfs --storage-driver "$driver")
+}
+
+# Podman's default network, on our bridge: CNI's "bridge" plugin without a rule of its own. Without a way out an
+# internal one, for Podman would make up its own default else.
+podman_network() {
+    local subnet way gateway=true routes='"routes": [{"dst": "0.0.0.0/0"}],'
+    bridge_up p "$state/podman.log"
+    [ -n "$way" ] || gateway=false routes=
+    mkdir -p "$run/podman/networks"
+    cat >"$run/podman/networks/podman.conflist" <<CONF
+{"cniVersion": "0.4.0", "name": "podman", "plugins": [{"type": "bridge", "bridge": "$(bridge_name p)",
+ "isGateway": $gateway, "ipam": {"type": "host-local", "dataDir": "$run/podman/addresses", $routes
+ "ranges": [[{"subnet": "${subnet:-198.18.0.0/24}"}]]}}]}
+CONF
 }
 
 podman_up() {
@@ -198,6 +217,7 @@ podman_up() {
     command -v podman >/dev/null || die "podman is missing: run tools/deps.sh test"
     podman_down
     : >"$state/podman.log"
+    podman_network
     podman_configure
     # Overlay needs a file system below that can carry it (a container's own overlay often cannot).
     if [ ! -e "$state/podman/overlay-images" ] && [ ! -s "$state/podman.driver" ] &&
@@ -219,6 +239,7 @@ podman_down() {
     fi
     end_process "$run/podman.pid" 5
     end_strays "$run/podman" "$state/podman"
+    bridge_down p
     remove "$run/podman" "$(podman_sock)"
 }
 
@@ -258,7 +279,7 @@ end_strays() { # DIRECTORY...
         name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
         case $name in containerd* | dockerd | conmon | podman | runc* | crun*) ;; *) continue ;; esac
         for dir in "$@"; do
-            if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir/"; then
+            if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$dir/"; then
                 kill -KILL "$pid" 2>/dev/null || true
             fi
         done

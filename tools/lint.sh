@@ -23,7 +23,7 @@ mapfile -t c < <(find core lua -name '*.[ch]' -not -path '*/corpus/*' | LC_ALL=C
 mapfile -t shipped < <(find core/src core/agent core/include lua/binding -name '*.[ch]' 2>/dev/null | LC_ALL=C sort)
 mapfile -t core < <(find core -name '*.[ch]' | LC_ALL=C sort)
 mapfile -t nothttp < <(printf '%s\n' "${c[@]}" | grep -vE '^core/src/http(_[a-z]+)?\.[ch]$')
-mapfile -t lua < <(find lua spec examples plugins -name '*.lua' -not -name '*.d.lua' 2>/dev/null | LC_ALL=C sort)
+mapfile -t lua < <(find lua spec examples bench plugins -name '*.lua' -not -name '*.d.lua' 2>/dev/null | LC_ALL=C sort)
 
 if [ "${#c[@]}" -gt 0 ] && ! clang-format --dry-run -Werror "${c[@]}" 2>&1 | awk '/error: code should be/' |
     cut -d: -f1 | sort | uniq -c | awk '{ print "  " $2 ": " $1 " places"; n++ } END { exit n > 0 }'; then

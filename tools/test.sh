@@ -150,11 +150,13 @@ if [ "$want" != lua ]; then
             count "core/tests/$name" 127 "$out/tap"
         fi
     done
-    for source in core/fuzz/fuzz_*.c; do
-        name=$(basename "$source" .c)
-        if [ -e "$source" ] && wanted "$name"; then
-            # Its main (core/fuzz/standalone.c) prints TAP: one test a corpus, failed when that is empty.
-            run "core/fuzz/$name" "${c_wrap[@]}" "$build/fuzz/$name" "core/fuzz/corpus/${name#fuzz_}"
+    # A fuzzer's main here (core/fuzz/standalone.c) prints TAP: one test a corpus, failed when that is empty.
+    for source in core/fuzz/fuzz_*.c lua/fuzz/*.lua; do
+        name=$(basename "${source%.*}")
+        subject=${name#fuzz_} program=$name
+        if [ "${source%%/*}" = lua ]; then program=fuzz_lua_$name; fi
+        if wanted "$program"; then
+            run "${source%.*}" "${c_wrap[@]}" "$build/fuzz/$program" "$(dirname "$source")/corpus/$subject"
         fi
     done
 fi

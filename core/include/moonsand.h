@@ -388,7 +388,10 @@ MOONSAND_EXTERN int moonsand_embedded_start(char **socket, const char *dir, cons
                                             moonsand_error **err);
 /* Ends it and all its processes, waits up to 10 s. Not running: success. */
 MOONSAND_EXTERN int moonsand_embedded_stop(const char *dir, moonsand_error **err);
-/* JSON object: running (bool), pid, kind, socket, log, dir. Free with moonsand_free(). */
+/* JSON object: running (bool), pid, kind, socket, log, dir, network (null, or an object: bridge,
+ * subnet, both absent for a rootless engine; missing: why image builds cannot reach the outside,
+ * absent when they can; apart: containers with a network cannot reach each other).
+ * Free with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_embedded_status(char **out, const char *dir, moonsand_error **err);
 
 #ifdef __cplusplus

@@ -59,17 +59,17 @@ end
 ---@param names string[]
 ---@return string?
 function M.nearest(word, names)
-  local best, best_distance
+  local best, best_distance = nil, math.max(2, #word // 3) + 1
   for _, name in ipairs(names) do
-    local d = M.distance(word:lower(), name)
-    if not best or d < best_distance then
-      best, best_distance = name, d
+    -- The distance is never less than the difference in length: a word of 64 KiB costs nothing.
+    if math.abs(#word - #name) < best_distance then
+      local d = M.distance(word:lower(), name)
+      if d < best_distance then
+        best, best_distance = name, d
+      end
     end
   end
-  if best and best_distance <= math.max(2, #word // 3) then
-    return best
-  end
-  return nil
+  return best
 end
 
 return M

@@ -14,46 +14,20 @@ decoder.decode_invalid_numbers(false)
 --- JSON's null.
 M.null = cjson.null
 
--- cjson 2.1.0 decodes 3 as 3.0; other versions as 3. An integer either way is less of a surprise.
-local function integers(value)
+-- cjson 2.1.0 decodes 3 as 3.0; other versions as 3. An integer either way is less of a surprise. It also
+-- decodes 1e999 as an infinity, which could not be written again.
+local function numbers(value)
   if type(value) == "number" then
+    if value == math.huge or value == -math.huge then
+      error("a number that is too large", 0)
+    end
     return math.tointeger(value) or value
   elseif type(value) == "table" then
     for k, v in pairs(value) do
-      value[k] = integers(v)
+      value[k] = numbers(v)
     end
   end
   return value
-end
-
---- Whole numbers come as integers, null as `json.null`.
----@param text string
----@return any value nil when it is not JSON
----@return string? why
-function M.decode(text)
-  local value, why = decoder.decode(text)
-  if value == nil then
-    return nil, why
-  end
-  return integers(value)
-end
-
-local array_mark = {}
-
---- Marks a table as an array, so that an empty one becomes [].
----@generic T: table
----@param list T
----@return T
-function M.array(list)
-  return setmetatable(list, array_mark)
-end
-
-local short = {
-  ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\b"] = "\\b", ["\f"] = "\\f",
-}
-
-local function escape(byte)
-  return short[byte] or ("\\u%04x"):format(byte:byte())
 end
 
 --- Broken UTF-8 becomes U+FFFD, byte by byte.
@@ -73,6 +47,40 @@ local function clean(s)
     i = bad + 1
   end
   return table.concat(out)
+end
+
+--- Whole numbers come as integers, null as `json.null`, strings as valid UTF-8.
+---@param text string
+---@return any value nil when it is not JSON
+---@return string? why
+function M.decode(text)
+  local value, why = decoder.decode(clean(text))
+  if value == nil then
+    return nil, why
+  end
+  local good, result = pcall(numbers, value)
+  if not good then
+    return nil, result
+  end
+  return result
+end
+
+local array_mark = {}
+
+--- Marks a table as an array, so that an empty one becomes [].
+---@generic T: table
+---@param list T
+---@return T
+function M.array(list)
+  return setmetatable(list, array_mark)
+end
+
+local short = {
+  ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\b"] = "\\b", ["\f"] = "\\f",
+}
+
+local function escape(c)
+  return short[c] or ("\\u%04x"):format(utf8.codepoint(c))
 end
 
 local encode
@@ -132,7 +140,8 @@ end
 function encode(value, depth)
   local kind = type(value)
   if kind == "string" then
-    return '"' .. clean(value):gsub('[%c"\\\127]', escape) .. '"'
+    -- DEL and U+0080..U+009F drive a terminal as the others do.
+    return '"' .. clean(value):gsub('[%c"\\]', escape):gsub("\xc2[\x80-\x9f]", escape) .. '"'
   elseif kind == "number" then
     return encode_number(value)
   elseif kind == "boolean" then

@@ -1,17 +1,34 @@
 --- Options as people write them ("512m", "5m", 0.5) into plain numbers. Every mistake raises an error
 --- that names the option, the value and what would have been right.
 local errors = require "moonsand.errors"
+local json = require "moonsand.json"
 
 local M = {}
 
 local size_units = { b = 1, k = 1 << 10, m = 1 << 20, g = 1 << 30, t = 1 << 40 }
 local time_units = { ms = 0.001, s = 1, m = 60, h = 3600 }
 
+-- No size, time or number is longer. What is longer is not looked at: the patterns below go back and forth
+-- over it, in quadratic time and worse.
+local longest = 64
+
+--- A value as one short line that can be shown, whatever it is.
 local function show(value)
-  if type(value) == "string" then
-    return ("%q"):format(value)
+  if type(value) ~= "string" then
+    return tostring(value)
+  elseif #value > longest then
+    value = value:sub(1, longest) .. "..."
   end
-  return tostring(value)
+  return json.encode(value)
+end
+
+local function short(value)
+  return type(value) == "string" and #value <= longest and value or nil
+end
+
+--- A number, or the number that a text is. The command line has nothing but text.
+local function to_number(value)
+  return type(value) == "number" and value or tonumber(short(value))
 end
 
 local function bad(name, value, wanted, level)
@@ -26,9 +43,9 @@ end
 function M.size(name, value, level)
   level = (level or 1) + 1
   local wanted = 'a size above 0; write "512m", "1g", "64k" or a number of bytes'
-  local number, factor = value, 1
-  if type(value) == "string" then
-    local digits, unit = value:lower():match "^%s*(%d*%.?%d*)%s*(%a*)%s*$"
+  local number, factor, text = value, 1, short(value)
+  if text then
+    local digits, unit = text:lower():match "^%s*(%d*%.?%d*)%s*(%a*)%s*$"
     unit = unit and unit:gsub("i?b$", "")
     number = digits and tonumber(digits)
     factor = unit == "" and 1 or size_units[unit]
@@ -37,15 +54,10 @@ function M.size(name, value, level)
     bad(name, value, wanted, level)
   end
   local bytes = number * factor
-  if not (bytes > 0 and bytes < 2.0 ^ 62) then
+  -- Only with a unit may a fraction be rounded, and never to 0, which means "no limit" to an engine.
+  local whole = math.tointeger(bytes) or factor > 1 and bytes < 2.0 ^ 62 and math.floor(bytes + 0.5)
+  if not whole or whole < 1 or whole >= 1 << 62 then
     bad(name, value, wanted, level)
-  end
-  local whole = math.tointeger(bytes)
-  if not whole then
-    if factor == 1 then
-      bad(name, value, wanted, level)
-    end
-    whole = math.floor(bytes + 0.5)
   end
   return whole
 end
@@ -58,9 +70,9 @@ end
 function M.duration(name, value, level)
   level = (level or 1) + 1
   local wanted = 'a time above 0; write "30s", "5m", "500ms" or a number of seconds'
-  local seconds = value
-  if type(value) == "string" then
-    local text = value:lower():gsub("%s", "")
+  local seconds, text = value, short(value)
+  if text then
+    text = text:lower():gsub("%s", "")
     seconds = tonumber(text:match "^%d*%.?%d+$")
     if not seconds then
       seconds = 0
@@ -90,7 +102,7 @@ end
 ---@return integer
 function M.count(name, value, level)
   level = (level or 1) + 1
-  local n = type(value) == "number" and value or type(value) == "string" and tonumber(value) or nil
+  local n = to_number(value)
   local whole = n and math.tointeger(n)
   if not whole or whole < 1 or whole > 0xffffffff then
     bad(name, value, "a whole number of at least 1, for example 128", level)
@@ -105,7 +117,7 @@ end
 ---@return number
 function M.cpus(name, value, level)
   level = (level or 1) + 1
-  local n = type(value) == "number" and value or type(value) == "string" and tonumber(value) or nil
+  local n = to_number(value)
   if not n or not (n > 0 and n < 1e6) then
     bad(name, value, "a number of processors above 0, for example 0.5", level)
   end
@@ -166,10 +178,13 @@ function M.unknown(what, name, schema, level)
     names[#names + 1] = known
   end
   table.sort(names)
-  local near = type(name) == "string" and errors.nearest(name, names)
+  local shown, near = tostring(name), nil
+  if type(name) == "string" then
+    shown, near = show(name):sub(2, -2), errors.nearest(name, names)
+  end
   error(
     ("%s has no option '%s'%s (it has %s)"):format(
-      what, tostring(name), near and ("; did you mean '" .. near .. "'?") or "", table.concat(names, ", ")
+      what, shown, near and ("; did you mean '" .. near .. "'?") or "", table.concat(names, ", ")
     ),
     (level or 1) + 1
   )

@@ -131,6 +131,25 @@ function M.check_engine(findings, facts)
   end
 end
 
+--- Image builds and the exception network = "bridge" need a way out. status: embedded_status(), decoded, where the
+--- engine is the embedded one.
+function M.check_network(findings, facts, status)
+  local net = type(status) == "table" and type(status.network) == "table" and status.network or {}
+  if facts.has_bridge then
+    note(findings, "network", "ok", "for image builds, and for runs that ask for it" ..
+      (net.subnet and (": bridge %s, %s"):format(tostring(net.bridge), tostring(net.subnet)) or ""))
+    if net.bridge and not net.apart then
+      note(findings, "network", "warn", "containers that have one can reach each other",
+        "load br_netfilter, then start the engine again")
+    end
+  else
+    note(findings, "network", "warn", "none: image builds cannot fetch anything" ..
+      (net.missing and ": " .. tostring(net.missing) or ""),
+      net.missing and "runs need none; for builds: remove the cause, then start the engine again"
+        or "runs need none; builds do: give the engine its default network")
+  end
+end
+
 local script = 'import sys; print(6 * 7, "python", sys.version.split()[0])'
 
 --- Runs one real container.
@@ -155,6 +174,15 @@ function M.check_run(findings, engine, image)
     note(findings, "container", "ok", ("%s ran in %.2f s, %.2f s of it ours"):format(
       ref, result.wall_s + result.overhead_s, result.overhead_s))
   end
+end
+
+--- Of the embedded engine in the default place, if that is the one we talk to.
+local function embedded_status(facts)
+  local status = json.decode(core.embedded_status() or "")
+  if type(status) == "table" and facts.endpoint == "unix://" .. tostring(status.socket) then
+    return status
+  end
+  return nil
 end
 
 local colours = { ok = "green", warn = "yellow", fail = "red" }
@@ -182,7 +210,9 @@ function M.main(args)
   engine, err = moonsand.connect { endpoint = args.engine, timeout = 15 }
   if engine then
     local _ <close> = engine
-    M.check_engine(findings, engine:facts())
+    local facts = engine:facts()
+    M.check_engine(findings, facts)
+    M.check_network(findings, facts, embedded_status(facts))
     term.progress "running a container"
     M.check_run(findings, engine, args.image)
   else
