@@ -53,7 +53,10 @@ extern "C" {
     X(EXEC, "exec", "the program could not be started inside the container")                       \
     X(CANCELLED, "cancelled", "given up because the caller asked for it")                          \
     X(INTERRUPTED, "interrupted", "a signal arrived while waiting")                                \
-    X(CLOSED, "closed", "the object was closed")
+    X(CLOSED, "closed", "the object was closed")                                                   \
+    X(UNREACHABLE, "unreachable", "a registry or package index cannot be reached")                 \
+    X(DENIED, "denied", "a registry refused the credentials")                                      \
+    X(BUILD, "build", "a step of an image build failed")
 
 typedef enum moonsand_code {
     MOONSAND_OK = 0,
@@ -88,7 +91,7 @@ MOONSAND_EXTERN void moonsand_error_free(moonsand_error *err);
 typedef struct moonsand_loop moonsand_loop;
 
 MOONSAND_EXTERN int moonsand_loop_new(moonsand_loop **out, moonsand_error **err);
-/* The engines of the loop must have been closed. NULL is allowed. */
+/* The engines of the loop must have been closed and its commands freed. NULL is allowed. */
 MOONSAND_EXTERN void moonsand_loop_free(moonsand_loop *loop);
 MOONSAND_EXTERN int moonsand_loop_fd(const moonsand_loop *loop);
 /* Nanoseconds until the next timer, 0 when something is due, -1 when there is none. */
@@ -370,6 +373,56 @@ MOONSAND_EXTERN void moonsand_run_free(moonsand_run *run);
 MOONSAND_EXTERN int moonsand_result_save(const moonsand_result *result, const char *dir,
                                          moonsand_error **err);
 
+/* ---- programs of this machine -------------------------------------------------------------- */
+
+/* For helpers that are programs: credential helpers, mmdebstrap. Not for what nobody trusts. */
+typedef struct moonsand_command moonsand_command;
+
+typedef struct moonsand_command_result {
+    uint32_t version;
+    int exit_code;            /* -1 when a signal ended it */
+    int signal;               /* 0 when it exited */
+    moonsand_output out, err; /* data NULL when on_output took it */
+} moonsand_command_result;
+
+typedef struct moonsand_command_options {
+    uint32_t version;
+    const char *const *argv; /* no shell; argv[0] is looked up in PATH */
+    size_t argc;
+    const char *const *env; /* "NAME=value", on top of this process's environment */
+    size_t envc;
+    const char *cwd;        /* NULL: this process's */
+    const void *stdin_data; /* copied; NULL: end of file at once */
+    size_t stdin_len;
+    uint64_t timeout_ns; /* 0: none; then MOONSAND_E_TIMEOUT */
+    size_t max_output;   /* kept of each stream, the rest is read and dropped; default 1 MiB */
+    bool stream_stdout, stream_stderr; /* which of the two on_output takes */
+    /* Called from steps, with pieces of stream 1 or 2. */
+    void (*on_output)(void *arg, int stream, const char *data, size_t len);
+    /* Called once from a step, unless it is freed before. Either result (borrowed from command) or
+     * err (owned by the callee) is set. An exit code other than 0 is no error. */
+    void (*on_done)(void *arg, const moonsand_command_result *result, moonsand_error *err);
+    void *arg;
+} moonsand_command_options;
+#define MOONSAND_COMMAND_OPTIONS_INIT                                                              \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
+
+/* Starts a program in a session and process group of its own, with descriptors 0 to 2 only, default
+ * signals and none blocked. MOONSAND_E_NOT_FOUND: there is no such program; MOONSAND_E_IO: it
+ * cannot be executed. */
+MOONSAND_EXTERN int moonsand_command_start(moonsand_command **out, moonsand_loop *loop,
+                                           const moonsand_command_options *options,
+                                           moonsand_error **err);
+/* Streamed output waits in the program's pipes while hold is true. Safe in on_output. */
+MOONSAND_EXTERN void moonsand_command_hold(moonsand_command *command, bool hold);
+/* SIGTERM to its process group, SIGKILL after 2 s; on_done comes with MOONSAND_E_CANCELLED. */
+MOONSAND_EXTERN void moonsand_command_cancel(moonsand_command *command);
+/* Ends it like cancel when it still runs, without on_done; that goes on in the loop, and
+ * moonsand_loop_free() waits for it (at most 3 s). NULL is allowed. */
+MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
+
 /* ---- the machine, and an engine of our own ------------------------------------------------- */
 
 /* JSON object with facts of this machine for `moonsand doctor`: kernel, arch, cgroup, landlock,
@@ -379,6 +432,9 @@ MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
  * machine or process namespace counts as living until its lease ends. */
 MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);
 MOONSAND_EXTERN void moonsand_free(void *p);
+/* 64 hexadecimal digits and a NUL. */
+MOONSAND_EXTERN int moonsand_sha256(char out[65], const void *data, size_t len,
+                                    moonsand_error **err);
 
 /* Starts an engine of our own (dockerd, else podman) in the background, on a private socket and
  * data root below dir (NULL: /var/lib/moonsand as root, else $XDG_DATA_HOME/moonsand). Returns when

@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -134,20 +133,6 @@ int ms_config_current(char **name, const char *config_dir, moonsand_error **err)
     return rc;
 }
 
-static int sha256_hex(char out[65], const char *text, moonsand_error **err)
-{
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    if (EVP_Digest(text, strlen(text), digest, &n, EVP_sha256(), NULL) != 1 || n != 32)
-        return ms_fail(err, MOONSAND_E_IO, "libcrypto cannot compute SHA-256");
-    for (unsigned i = 0; i < n; i++) {
-        out[2 * i] = "0123456789abcdef"[digest[i] >> 4];
-        out[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
-    }
-    out[64] = 0;
-    return 0;
-}
-
 static int load_meta(ms_context *out, const char *path, const char *name, moonsand_error **err)
 {
     ms_buf text = {0};
@@ -171,7 +156,7 @@ int ms_context_load(ms_context *out, const char *config_dir, const char *name, m
 {
     memset(out, 0, sizeof *out);
     char hex[65];
-    if (check_name(name, err) || sha256_hex(hex, name, err))
+    if (check_name(name, err) || moonsand_sha256(hex, name, strlen(name), err))
         return -1;
     char *meta = ms_asprintf("%s/contexts/meta/%s/meta.json", config_dir, hex);
     char *tls = ms_asprintf("%s/contexts/tls/%s/docker", config_dir, hex);

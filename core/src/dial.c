@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "program.h"
 
 #define NOTE_MAX 512
 #define CLOSE_GRACE (2 * MS_S)
@@ -150,50 +150,6 @@ static void on_closed(void *arg, uint32_t events)
     ms_timer_start(&g->grace, g->dial->loop, CLOSE_GRACE, on_grace, g);
 }
 
-/* Every signal at its default and none blocked: what the host program set is its own affair. */
-static int spawn(pid_t *pid, char *const argv[], int fd, int stderr_fd)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    int e = posix_spawn_file_actions_init(&files);
-    if (e != 0)
-        return e;
-    e = posix_spawnattr_init(&attr);
-    if (e != 0) {
-        posix_spawn_file_actions_destroy(&files);
-        return e;
-    }
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    short flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
-    if ((e = posix_spawnattr_setflags(&attr, flags)) == 0 &&
-        (e = posix_spawnattr_setsigdefault(&attr, &all)) == 0 &&
-        (e = posix_spawnattr_setsigmask(&attr, &none)) == 0 &&
-        (e = posix_spawn_file_actions_adddup2(&files, fd, 0)) == 0 &&
-        (e = posix_spawn_file_actions_adddup2(&files, fd, 1)) == 0 &&
-        (e = posix_spawn_file_actions_adddup2(&files, stderr_fd, 2)) == 0 &&
-        (e = posix_spawn_file_actions_addclosefrom_np(&files, 3)) == 0)
-        e = posix_spawnp(pid, argv[0], &files, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&files);
-    return e;
-}
-
-/* A host may run with its descriptors 0 to 2 closed; adddup2() onto one of those would then tread
- * on an end that is still needed. */
-static int above_stdio(int *fd)
-{
-    if (*fd > 2)
-        return 0;
-    int high = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
-    if (high < 0)
-        return -1;
-    close(*fd);
-    *fd = high;
-    return 0;
-}
-
 /* Takes fd, the program's end of the connection. */
 static int program_start(ms_dial *d, int fd, moonsand_error **err)
 {
@@ -206,14 +162,16 @@ static int program_start(ms_dial *d, int fd, moonsand_error **err)
     g->dial = d;
     g->fd = fd;
     g->stderr_fd = g->pid_fd = -1;
-    if (above_stdio(&g->fd) != 0 || pipe2(pipe_fd, O_CLOEXEC) != 0 ||
-        above_stdio(&pipe_fd[1]) != 0 || fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK) != 0) {
+    if (ms_above_stdio(&g->fd) != 0 || pipe2(pipe_fd, O_CLOEXEC) != 0 ||
+        ms_above_stdio(&pipe_fd[1]) != 0 || fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK) != 0) {
         ms_fail_errno(err, errno, "cannot make a pipe for %s", d->argv[0]);
         goto fail;
     }
     g->stderr_fd = pipe_fd[0];
     pipe_fd[0] = -1;
-    int e = spawn(&g->pid, d->argv, g->fd, pipe_fd[1]);
+    int e = ms_program_start(
+        &g->pid,
+        &(ms_program){.argv = d->argv, .in = g->fd, .out = g->fd, .err = pipe_fd[1], .cwd = -1});
     if (e != 0) {
         g->pid = 0;
         ms_fail_errno(err, e, "cannot start %s", d->argv[0]);

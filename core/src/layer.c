@@ -1,6 +1,5 @@
 #include "layer.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +8,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "sha256.h"
 
 #define RUN_REPOSITORY "localhost/moonsand/run"
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,19 +147,15 @@ static int name_tag(struct ms_layer_work *w, moonsand_error **err)
     char *own;
     if (ms_engine_agent(w->engine, &agent, &len, &own, err))
         return -1;
-    unsigned char md[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *c = EVP_MD_CTX_new();
-    bool good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1 &&
-                EVP_DigestUpdate(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 1 &&
-                EVP_DigestUpdate(c, agent, len) == 1 && EVP_DigestFinal_ex(c, md, NULL) == 1;
+    char hex[MS_SHA256_HEX];
+    EVP_MD_CTX *c = ms_sha256_new();
+    bool good = c && ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
+                ms_sha256_add(c, agent, len) == 0 && ms_sha256_hex(c, hex) == 0;
     EVP_MD_CTX_free(c);
     ms_free(own);
     if (!good)
         return ms_fail_nomem(err);
-    char hex[33];
-    for (size_t i = 0; i < 16; i++)
-        snprintf(hex + 2 * i, 3, "%02x", md[i]);
-    snprintf(w->tag, sizeof w->tag, "%s", hex);
+    snprintf(w->tag, sizeof w->tag, "%.32s", hex);
     return 0;
 }
 

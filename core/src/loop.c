@@ -16,6 +16,7 @@
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
     ms_timer *first, *last;
+    ms_last_call *last_calls;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
     bool kicked;      /* the eventfd is readable */
     bool stepping;
@@ -72,6 +73,8 @@ void moonsand_loop_free(moonsand_loop *loop)
 {
     if (loop == NULL)
         return;
+    while (loop->last_calls != NULL)
+        loop->last_calls->cb(loop->last_calls->arg);
     while (loop->first != NULL) {
         ms_timer *t = loop->first;
         loop->first = t->next;
@@ -226,6 +229,30 @@ void ms_watch_stop(ms_watch *w)
     for (int i = loop->batch_pos; i < loop->batch_len; i++)
         if (loop->batch[i].data.ptr == w)
             loop->batch[i].data.ptr = NULL;
+}
+
+/* ---- last calls ---- */
+
+void ms_last_call_start(ms_last_call *c, moonsand_loop *loop, void (*cb)(void *arg), void *arg)
+{
+    *c = (ms_last_call){.loop = loop, .next = loop->last_calls, .cb = cb, .arg = arg};
+    if (c->next != NULL)
+        c->next->prev = c;
+    loop->last_calls = c;
+}
+
+void ms_last_call_stop(ms_last_call *c)
+{
+    if (c->loop == NULL)
+        return;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        c->loop->last_calls = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    c->prev = c->next = NULL;
+    c->loop = NULL;
 }
 
 /* ---- step and wait ---- */

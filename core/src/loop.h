@@ -38,6 +38,19 @@ struct ms_timer {
 void ms_timer_start(ms_timer *t, moonsand_loop *loop, int64_t delay_ns, ms_timer_cb cb, void *arg);
 void ms_timer_stop(ms_timer *t);
 
+/* What must have ended before the loop is gone, and goes on after its owner has let go of it.
+ * moonsand_loop_free() calls cb, which may block for a bounded time and must stop it. */
+typedef struct ms_last_call ms_last_call;
+struct ms_last_call {
+    moonsand_loop *loop; /* NULL: on no list */
+    ms_last_call *prev, *next;
+    void (*cb)(void *arg);
+    void *arg;
+};
+
+void ms_last_call_start(ms_last_call *c, moonsand_loop *loop, void (*cb)(void *arg), void *arg);
+void ms_last_call_stop(ms_last_call *c);
+
 int64_t ms_now_ns(void); /* CLOCK_MONOTONIC */
 
 #define MS_MS INT64_C(1000000)

@@ -16,6 +16,8 @@ int main(void)
     is_int(sandbox.version, 1, "sandbox options, too");
     is_int(sandbox.network, MOONSAND_NETWORK_NONE, "no network by default");
     ok(!sandbox.exec_tmp && !sandbox.bind_count, "no exception by default");
+    moonsand_command_options command = MOONSAND_COMMAND_OPTIONS_INIT;
+    is_int(command.version, 1, "command options, too");
     is_int(run.version, 1, "run options, too");
     is_int(run.stdin_mode, MOONSAND_STDIN_EMPTY, "no stdin by default");
     is_str(moonsand_code_name(MOONSAND_E_TIMEOUT), "timeout", "codes have names");

@@ -112,6 +112,20 @@ const char *lb_item_string(lua_State *L, int list, size_t i, const char *name)
     return s;
 }
 
+const char *const *lb_field_strings(lua_State *L, int t, const char *name, size_t *count)
+{
+    size_t n = lb_field_list(L, t, name);
+    int at = lua_gettop(L);
+    if (n >= 100000)
+        luaL_error(L, "option '%s' is too long a list", name);
+    luaL_checkstack(L, (int)n + 10, name);
+    const char **s = lb_scratch(L, n + 1, sizeof *s);
+    for (size_t i = 0; i < n; i++)
+        s[i] = lb_item_string(L, at, i + 1, name);
+    *count = n;
+    return s;
+}
+
 uint64_t lb_arg_ns(lua_State *L, int arg, uint64_t none)
 {
     if (lua_isnoneornil(L, arg))

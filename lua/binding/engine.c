@@ -59,6 +59,7 @@ void lb_engine_end(lb_engine *e)
             lb_run_orphan(h);
             break;
         case LB_KIND_ENGINE:
+        case LB_KIND_COMMAND:
             break;
         }
     }

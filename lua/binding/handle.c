@@ -57,7 +57,7 @@ void *lb_handle_new(lua_State *L, size_t size, const char *meta, lb_kind kind, i
     luaL_setmetatable(L, meta);
     lua_pushvalue(L, parent);
     lua_setiuservalue(L, -2, UV_PARENT);
-    if (kind == LB_KIND_ENGINE) {
+    if (kind == LB_KIND_ENGINE || kind == LB_KIND_COMMAND) {
         lua_pushvalue(L, parent);
     } else {
         lua_getiuservalue(L, parent, UV_LOOP);

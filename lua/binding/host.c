@@ -92,6 +92,17 @@ static int read_some(lua_State *L)
     return 1;
 }
 
+static int sha256(lua_State *L)
+{
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 1, &len);
+    char hex[65];
+    if (moonsand_sha256(hex, bytes, len, lb_err(L)) != 0)
+        return lb_fail(L);
+    lua_pushstring(L, hex);
+    return 1;
+}
+
 static const char *type_name(mode_t mode)
 {
     if (S_ISREG(mode))
@@ -134,6 +145,7 @@ const luaL_Reg lb_host_functions[] = {
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},
     {"read", read_some},
+    {"sha256", sha256},
     {"stat", stat_path},
     {NULL, NULL},
 };

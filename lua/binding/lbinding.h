@@ -27,6 +27,7 @@
 #define LB_REQUEST "moonsand.core.Request"
 #define LB_SANDBOX "moonsand.core.Sandbox"
 #define LB_RUN "moonsand.core.Run"
+#define LB_COMMAND "moonsand.core.Command"
 #define LB_ERROR "moonsand.Error"
 
 /* ---- error.c: errors and the slots that outlive a raise ------------------------------------ */
@@ -67,6 +68,9 @@ uint64_t lb_arg_ns(lua_State *L, int arg, uint64_t none);
 /* A C string argument: no NUL inside. */
 const char *lb_arg_string(lua_State *L, int arg);
 const char *lb_arg_optstring(lua_State *L, int arg);
+/* The list `field` of the options at index t, of strings, NULL-terminated; pushes its anchors.
+ * Absent: an empty list. */
+const char *const *lb_field_strings(lua_State *L, int t, const char *field, size_t *count);
 /* Scratch memory that Lua frees, pushed; zeroed; raises when count * size overflows. */
 void *lb_scratch(lua_State *L, size_t count, size_t size);
 
@@ -84,7 +88,13 @@ void lb_buf_free(lb_buf *b);
 
 typedef struct lb_loop lb_loop;
 typedef struct lb_engine lb_engine;
-typedef enum lb_kind { LB_KIND_ENGINE, LB_KIND_REQUEST, LB_KIND_SANDBOX, LB_KIND_RUN } lb_kind;
+typedef enum lb_kind {
+    LB_KIND_ENGINE,
+    LB_KIND_REQUEST,
+    LB_KIND_SANDBOX,
+    LB_KIND_RUN,
+    LB_KIND_COMMAND
+} lb_kind;
 
 /* First member of every handle, so that the userdata's address is the handle's. */
 typedef struct lb_handle {
@@ -92,7 +102,7 @@ typedef struct lb_handle {
     bool open;                     /* false: a closed handle */
     bool news;                     /* is on the list of news */
     lb_loop *loop;                 /* NULL: on no list */
-    lb_engine *engine;             /* NULL for engines */
+    lb_engine *engine;             /* NULL for engines and commands */
     struct lb_handle *prev, *next; /* all open handles of the loop */
     struct lb_handle *news_next;
 } lb_handle;
@@ -156,6 +166,11 @@ void lb_sandbox_orphan(lb_handle *h);
 int lb_run_new(lua_State *L); /* Sandbox:run */
 void lb_run_open(lua_State *L);
 void lb_run_orphan(lb_handle *h);
+
+int lb_command_new(lua_State *L); /* Loop:command */
+void lb_command_open(lua_State *L);
+/* The loop goes: it must not outlive it. */
+void lb_command_end(lb_handle *h);
 
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);

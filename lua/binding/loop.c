@@ -35,11 +35,14 @@ static int loop_close(lua_State *L)
         return 0;
     for (;;) {
         lb_handle *h = loop->handles;
-        while (h != NULL && h->kind != LB_KIND_ENGINE)
+        while (h != NULL && h->kind != LB_KIND_ENGINE && h->kind != LB_KIND_COMMAND)
             h = h->next;
         if (h == NULL)
             break;
-        lb_engine_end((lb_engine *)h);
+        if (h->kind == LB_KIND_COMMAND)
+            lb_command_end(h);
+        else
+            lb_engine_end((lb_engine *)h);
     }
     moonsand_loop_free(loop->core);
     loop->core = NULL;
@@ -123,13 +126,10 @@ static int loop_wait(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"engine", lb_engine_new},
-    {"events", loop_events},
-    {"pollfd", loop_pollfd},
-    {"step", loop_step},
-    {"timeout", loop_timeout},
-    {"wait", loop_wait},
-    {NULL, NULL},
+    {"command", lb_command_new}, {"engine", lb_engine_new},
+    {"events", loop_events},     {"pollfd", loop_pollfd},
+    {"step", loop_step},         {"timeout", loop_timeout},
+    {"wait", loop_wait},         {NULL, NULL},
 };
 
 void lb_loop_open(lua_State *L)

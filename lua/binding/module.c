@@ -13,6 +13,7 @@ int luaopen_moonsand_core(lua_State *L)
     lb_request_open(L);
     lb_sandbox_open(L);
     lb_run_open(L);
+    lb_command_open(L);
     lua_newtable(L);
     luaL_setfuncs(L, lb_host_functions, 0);
     lua_pushcfunction(L, lb_loop_new);

@@ -43,20 +43,6 @@ static void on_done(void *arg, moonsand_run *core, const moonsand_result *result
 /* Everything that the options point to stays on the stack until the core has its copy: a finalizer
  * may run at any allocation and change the tables that it came from. */
 
-/* The list `field` of strings, NULL-terminated. */
-static const char *const *strings(lua_State *L, const char *field, size_t *count)
-{
-    size_t n = lb_field_list(L, 2, field);
-    int list = lua_gettop(L);
-    luaL_argcheck(L, n < 100000, 2, "list too long");
-    luaL_checkstack(L, (int)n + 10, field);
-    const char **s = lb_scratch(L, n + 1, sizeof *s);
-    for (size_t i = 0; i < n; i++)
-        s[i] = lb_item_string(L, list, i + 1, field);
-    *count = n;
-    return s;
-}
-
 static const moonsand_file *files(lua_State *L, size_t *count)
 {
     size_t n = lb_field_list(L, 2, "files");
@@ -103,8 +89,8 @@ int lb_run_new(lua_State *L)
     luaL_checkstack(L, 30, "options");
     moonsand_run_options o = MOONSAND_RUN_OPTIONS_INIT;
     lb_run *r = lb_handle_new(L, sizeof *r, LB_RUN, LB_KIND_RUN, 1);
-    o.argv = strings(L, "argv", &o.argc);
-    o.env = strings(L, "env", &o.envc);
+    o.argv = lb_field_strings(L, 2, "argv", &o.argc);
+    o.env = lb_field_strings(L, 2, "env", &o.envc);
     o.files = files(L, &o.file_count);
     luaL_checkstack(L, 30, "options");
     stdin_option(L, &o);

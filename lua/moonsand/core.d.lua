@@ -6,7 +6,7 @@
 --- `moonsand.Error`. Times are seconds (numbers), sizes bytes (integers).
 
 ---@class moonsand.Error
----@field code string one of "invalid nomem io no_engine connect timeout engine not_found conflict unsupported isolation protocol exec cancelled interrupted closed"
+---@field code string one of "invalid nomem io no_engine connect timeout engine not_found conflict unsupported isolation protocol exec cancelled interrupted closed unreachable denied build"
 ---@field message string what happened and what to do about it
 ---@field op string? what was being done
 ---@field status integer? HTTP status of the engine's answer
@@ -62,6 +62,11 @@ function core.read(fd, max) end
 ---@return { type: string, mode: integer, size: integer, uid: integer, gid: integer }? facts, moonsand.Error? err
 function core.stat(path) end
 
+--- 64 hexadecimal digits.
+---@param bytes string
+---@return string? hex, moonsand.Error? err
+function core.sha256(bytes) end
+
 --- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
 ---@param fields table code and message at least
 ---@return moonsand.Error
@@ -77,7 +82,7 @@ function Loop:events() end
 --- Seconds until the next timer, 0 when there is news already, nil when there is none.
 ---@return number?
 function Loop:timeout() end
---- Never blocks. Returns the handles (Engine, Request, Run) that have news since the last step.
+--- Never blocks. Returns the handles (Engine, Request, Run, Command) that have news since the last step.
 ---@return table? handles, moonsand.Error? err
 function Loop:step() end
 --- Sleeps until there is something to do; err.code "interrupted" after a signal.
@@ -87,7 +92,12 @@ function Loop:wait(seconds) end
 ---@param options { endpoint: string?, tls_dir: string?, call_timeout: number?, agent_path: string? }
 ---@return moonsand.core.Engine? engine, moonsand.Error? err
 function Loop:engine(options) end
---- Closes all engines of it, too. Also __gc and __close; safe twice.
+--- Starts a program of this machine: argv without a shell, env = { "NAME=value" } on top of ours, descriptors 0 to 2
+--- only. max_output: bytes kept of each stream (1 MiB). err.code "not_found": there is no such program.
+---@param options { argv: string[], env: string[]?, cwd: string?, stdin: string?, timeout: number?, max_output: integer?, stream_stdout: boolean?, stream_stderr: boolean? }
+---@return moonsand.core.Command? command, moonsand.Error? err
+function Loop:command(options) end
+--- Closes all engines and commands of it, too; waits up to 3 s for programs to end. Also __gc and __close; safe twice.
 function Loop:close() end
 
 ---@class moonsand.core.Engine
@@ -158,5 +168,20 @@ function Run:cancel() end
 function Run:save(dir) end
 --- Kills it when it is not done. Also __gc and __close; safe twice.
 function Run:close() end
+
+---@class moonsand.core.Command
+local Command = {}
+---@return boolean
+function Command:done() end
+--- Streamed output since the last call; nil where there is none. The program waits when 1 MiB was not taken.
+---@return string? stdout, string? stderr
+function Command:take() end
+--- After done(). exit_code is -1 when a signal ended it, signal 0 when none did. err.code "timeout" or "cancelled" when it was ended by us.
+---@return { exit_code: integer, signal: integer, stdout: string?, stdout_bytes: integer, stdout_truncated: boolean, stderr: string?, stderr_bytes: integer, stderr_truncated: boolean }? result, moonsand.Error? err
+function Command:result() end
+--- SIGTERM to its process group, SIGKILL after 2 s; the result still comes.
+function Command:cancel() end
+--- Ends it like cancel when it is not done; that goes on in the loop. Also __gc and __close; safe twice.
+function Command:close() end
 
 return core
