@@ -232,7 +232,8 @@ local function failure(result, log)
     end
     why = why or line:match "^E: .*" -- the first is the cause, the others follow from it
   end
-  local message = ("bootstrapping a Debian base failed: %s"):format(why or log[#log] or "no reason given")
+  local message = ("bootstrapping a Debian base failed: %s"):format(
+    why or (result.signal ~= 0 and "killed by signal " .. result.signal) or log[#log] or "no reason given")
   return errors.new(code, message, { op = "bootstrap", step = "mmdebstrap", log = log })
 end
 
@@ -289,7 +290,7 @@ function M.archive(declared, arch, how)
   })
   if not result then
     return nil, err
-  elseif result.exit_code ~= 0 or result.signal then
+  elseif result.exit_code ~= 0 or result.signal ~= 0 then
     return nil, failure(result, log)
   end
   return path

@@ -28,8 +28,8 @@ trap 'exit 143' INT TERM HUP
 exec 9>"$work/lock"
 flock 9
 # shellcheck disable=SC2016 # for the inner shell
-setsid sh -c 'exec 8>&- 9>&-; flock "$1/lock" true; rm -rf "$@" || { sleep 1; rm -rf "$@"; }' - "$work" "$part" \
-    </dev/null >/dev/null 2>&1 &
+setsid sh -c 'exec 8>&- 9>&-; flock "$1/lock" true
+    rm -rf --one-file-system "$@" || { sleep 1; rm -rf --one-file-system "$@"; }' - "$work" "$part" </dev/null >/dev/null 2>&1 &
 chmod 711 "$work" # an unprivileged mmdebstrap works below it under other uids
 
 layer=$work/layer.tar
@@ -38,6 +38,8 @@ for argument; do
     if [ "$argument" = LAYER ]; then argument=$layer; fi
     set -- "$@" "$argument"
 done
+# What mmdebstrap mounts must go with its processes, or removing the tree would reach into it.
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then set -- unshare --mount --propagation private "$@"; fi
 # mmdebstrap writes ">&N" into scripts for a /bin/sh that knows descriptors of one digit only: all of those are its own.
 TMPDIR=$work "$@" </dev/null 8>&- 9>&-
 
