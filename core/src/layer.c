@@ -163,6 +163,9 @@ static int read_image(struct ms_layer_work *w, int status, const char *body, siz
                       moonsand_error **err)
 {
     ms_layer *l = w->layer;
+    if (status == 404 && strncmp(l->image, "sha256:", 7) == 0)
+        return ms_fail(err, MOONSAND_E_NOT_FOUND, "image %s is no longer on the engine %s",
+                       l->image, w->engine->ep.url);
     if (status == 404)
         return ms_fail(err, MOONSAND_E_NOT_FOUND,
                        "image %s is not on the engine %s; get it with `moonsand image pull %s` or "
@@ -293,8 +296,8 @@ static int put_agent(const struct ms_layer_work *w, ms_buf *body, moonsand_error
 
 static int put_commit(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
 {
-    json_t *v =
-        json_pack("{s:{s:s, s:s}}", "Labels", "moonsand", "1", "moonsand.base", w->layer->image_id);
+    json_t *v = json_pack("{s:{s:s, s:s}}", "Labels", "moonsand.kind", "run", "moonsand.base",
+                          w->layer->image_id);
     if (!v)
         return ms_fail_nomem(err);
     int rc = ms_json_write(body, v, false, err);

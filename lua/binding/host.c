@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,6 +137,38 @@ static int stat_path(lua_State *L)
     return 1;
 }
 
+/* make_dirs(path) -> true | nil, err. With all that is missing above it; for this user only. */
+static int make_dirs(lua_State *L)
+{
+    size_t len;
+    const char *path = luaL_checklstring(L, 1, &len);
+    luaL_argcheck(L, len > 0 && len < 4096 && strlen(path) == len, 1, "not a path");
+    char part[4096];
+    memcpy(part, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        char end = part[i];
+        part[i] = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return lb_fail_errno(L, errno, "cannot make the directory", part);
+        part[i] = end;
+    }
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* terminal_size(fd) -> columns, rows | nil when it is no terminal or does not tell. */
+static int terminal_size(lua_State *L)
+{
+    struct winsize size = {0};
+    if (ioctl(descriptor(L, 1), TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return 0;
+    lua_pushinteger(L, size.ws_col);
+    lua_pushinteger(L, size.ws_row);
+    return 2;
+}
+
 const luaL_Reg lb_host_functions[] = {
     {"embedded_start", embedded_start},
     {"embedded_status", embedded_status},
@@ -142,10 +176,12 @@ const luaL_Reg lb_host_functions[] = {
     {"error", lb_error_new},
     {"host_facts", host_facts},
     {"isatty", is_terminal},
+    {"make_dirs", make_dirs},
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},
     {"read", read_some},
     {"sha256", sha256},
     {"stat", stat_path},
+    {"terminal_size", terminal_size},
     {NULL, NULL},
 };

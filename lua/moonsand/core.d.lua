@@ -67,6 +67,16 @@ function core.stat(path) end
 ---@return string? hex, moonsand.Error? err
 function core.sha256(bytes) end
 
+--- With all directories that are missing above it; for this user only (0700).
+---@param path string
+---@return boolean? ok, moonsand.Error? err
+function core.make_dirs(path) end
+
+--- nil when it is no terminal, or one that does not tell.
+---@param fd integer
+---@return integer? columns, integer? rows
+function core.terminal_size(fd) end
+
 --- Makes a moonsand.Error (metatable, __tostring "code: message"), for the Lua layer.
 ---@param fields table code and message at least
 ---@return moonsand.Error

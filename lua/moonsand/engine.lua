@@ -1,10 +1,13 @@
 --- A connection to a Docker-compatible engine.
 local errors = require "moonsand.errors"
-local image = require "moonsand.image"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
+local prune = require "moonsand.image.prune"
 local sandbox = require "moonsand.sandbox"
 local sched = require "moonsand.sched"
+local store = require "moonsand.image.store"
+local text = require "moonsand.text"
+local transfer = require "moonsand.image.transfer"
 
 ---@class moonsand.Engine
 local Engine = {}
@@ -125,16 +128,14 @@ local codes = { [404] = "not_found", [409] = "conflict" }
 
 --- What the engine says in the body of an error, cut and printable.
 local function words(body)
-  local value = json.decode(body)
-  local text = body
+  local value, said = json.decode(body), body
   if type(value) == "table" and type(value.message) == "string" then
-    text = value.message
-    if type(value.cause) == "string" and not text:find(value.cause, 1, true) then
-      text = value.cause .. ": " .. text
+    said = value.message
+    if type(value.cause) == "string" and not said:find(value.cause, 1, true) then
+      said = value.cause .. ": " .. said
     end
   end
-  text = text:sub(1, 1000):gsub("[%c\127]+", " "):gsub("%s+$", "")
-  return text ~= "" and text or "no reason given"
+  return text.maybe(said, 1000) or "no reason given"
 end
 
 local Request = {}
@@ -216,10 +217,12 @@ function Engine:sandbox(given)
   return sandbox.new(self, given, 2)
 end
 
-Engine.has = image.has
-Engine.import = image.import
-Engine.pull = image.pull
-Engine.images = image.list
+-- Images on the engine: what is there (image/store.lua), on its way (image/transfer.lua), no longer of use.
+Engine.has, Engine.inspect, Engine.images, Engine.history = store.has, store.inspect, store.list, store.history
+Engine.tag, Engine.remove = store.tag, store.remove
+Engine.pull, Engine.push, Engine.load = transfer.pull, transfer.push, transfer.load
+Engine.save, Engine.import = transfer.save, transfer.import
+Engine.prune = prune.prune
 
 --- Ends it: what still runs is cancelled, containers are removed (at most 5 s). Safe twice.
 function Engine:close()

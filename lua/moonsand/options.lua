@@ -6,7 +6,7 @@ local json = require "moonsand.json"
 local M = {}
 
 local size_units = { b = 1, k = 1 << 10, m = 1 << 20, g = 1 << 30, t = 1 << 40 }
-local time_units = { ms = 0.001, s = 1, m = 60, h = 3600 }
+local time_units = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
 
 -- No size, time or number is longer. What is longer is not looked at: the patterns below go back and forth
 -- over it, in quadratic time and worse.
@@ -62,7 +62,7 @@ function M.size(name, value, level)
   return whole
 end
 
---- Seconds of 300, "300", "5m", "30s", "500ms", "1h30m".
+--- Seconds of 300, "300", "5m", "30s", "500ms", "1h30m", "7d", "2w".
 ---@param name string
 ---@param value string|number
 ---@param level integer?
@@ -93,6 +93,18 @@ function M.duration(name, value, level)
     bad(name, value, wanted, level)
   end
   return seconds
+end
+
+--- As duration(), and 0: how long ago something was.
+---@param name string
+---@param value string|number
+---@param level integer?
+---@return number seconds
+function M.age(name, value, level)
+  if to_number(value) == 0 then
+    return 0
+  end
+  return M.duration(name, value, (level or 1) + 1)
 end
 
 --- A whole number, 1 or more. Text is taken, too: the command line has nothing else.

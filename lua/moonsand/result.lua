@@ -33,6 +33,7 @@ local M = {}
 ---@field isolation table what was really applied
 ---@field engine table kind, version, api_version, endpoint, rootless
 ---@field image string id
+---@field image_ref string? the name that led to it when the sandbox was made
 ---@field container string
 local Result = {}
 Result.__index = Result
@@ -53,8 +54,9 @@ end
 ---@param fields table
 ---@param raw moonsand.core.Run? kept for save(), when there is something to save
 ---@param engine moonsand.Engine?
+---@param image_ref string?
 ---@return moonsand.Result
-function M.new(fields, raw, engine)
+function M.new(fields, raw, engine, image_ref)
   local self = {}
   for k, v in pairs(fields) do
     self[k] = v
@@ -66,6 +68,7 @@ function M.new(fields, raw, engine)
   self.rejected = nil
   self.isolation = json.decode(fields.isolation or "{}") or {}
   self.engine = engine and describe(engine) or {}
+  self.image_ref = image_ref
   self.value = nil
   if fields.value then
     local value, why = json.decode(fields.value)

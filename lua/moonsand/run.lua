@@ -119,7 +119,7 @@ function Run:_news()
   end
   local fields, err = raw:result()
   if fields then
-    finish(self, result.new(fields, raw, self._engine))
+    finish(self, result.new(fields, raw, self._engine, self._sandbox.image_ref))
   else
     finish(self, nil, err)
     raw:close()

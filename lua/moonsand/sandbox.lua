@@ -1,20 +1,24 @@
 --- A sandbox: an image plus limits. Runs start from it.
 local options = require "moonsand.options"
 local program = require "moonsand.program"
+local reference = require "moonsand.image.reference"
 local run = require "moonsand.run"
+local store = require "moonsand.image.store"
+local used = require "moonsand.image.used"
 
 local M = {}
 
 ---@class moonsand.Sandbox
+---@field engine moonsand.Engine
+---@field image string id of the image, fixed when the sandbox was made
+---@field image_ref string? the name that led to it then
 local Sandbox = {}
 Sandbox.__index = Sandbox
 Sandbox.__name = "moonsand.Sandbox"
 
-local function image(name, value, level)
-  if type(value) == "table" and type(value.id) == "string" then
-    value = value.id
-  end
-  return options.text(name, value, level + 1)
+local function image(_, value, level)
+  reference.check_any(value, level + 1)
+  return value
 end
 
 --- { ["/host/dir"] = "/inside" } -> the core's list, in a fixed order.
@@ -57,6 +61,7 @@ M.schema = {
   binds = binds,
   exec_tmp = options.flag,
   runtime = options.text,
+  platform = store.platform_option,
 }
 
 local core_names = {
@@ -64,10 +69,35 @@ local core_names = {
   stdout = "stdout_bytes", stderr = "stderr_bytes", artefacts = "artefact_bytes", value = "value_bytes",
 }
 
+-- A name means one image for as long as the sandbox lives: what it leads to later is for later sandboxes.
+local function pin(engine, given, platform)
+  local ref = type(given) == "string" and not reference.id(given) and given or nil
+  local facts, err = store.inspect(engine, given)
+  if not facts then
+    if err.code == "not_found" then
+      local way_out = ref and "get it with `moonsand image pull %s` or `moonsand image import TAR %s`"
+        or "it was removed after it was named"
+      err.message = err.message .. "; " .. way_out:format(ref, ref)
+    end
+    return nil, err
+  end
+  local good
+  good, err = store.check_platform(engine, ref or given.id or given, facts, platform)
+  if not good then
+    return nil, err
+  end
+  used.touch(facts.id)
+  return facts, nil, ref
+end
+
 --- engine:sandbox(options). Raises for options that do not exist or make no sense by themselves; what
 --- the engine or the machine lacks is nil, err.
 ---
---- image (required); cpus 0.5; memory "512m"; timeout 300 (seconds, from the program's start); pids 128;
+--- image (required): a name, "name@sha256:...", a full id, or a moonsand.Image. A name is looked up once: the
+--- sandbox keeps to the image that it leads to now (sandbox.image, its id). err.code is "not_found" when it is
+--- not on the engine, "unsupported" when it is for another platform than the engine; platform, for example
+--- "linux/arm64", says that the engine emulates that one.
+--- cpus 0.5; memory "512m"; timeout 300 (seconds, from the program's start); pids 128;
 --- disk "64m" (/tmp, which is memory); disk_inodes 8192; shm "16m"; file_size (largest file; disk);
 --- open_files 512; stdout, stderr "16m" (output sets both); artefacts (all together; disk);
 --- artefact_count 256; value "1m". Exceptions: network "bridge", binds { ["/host/dir"] = "/inside" }
@@ -83,16 +113,22 @@ function M.new(engine, given, level)
     error("engine:sandbox: option 'image' is required, for example image = \"python:3.10-slim\"", level)
   end
   o.stdout, o.stderr = o.stdout or o.output, o.stderr or o.output
-  o.output = nil
+  local facts, err, ref = pin(engine, o.image, o.platform)
+  if not facts then
+    err.op = err.op or "sandbox"
+    return nil, err
+  end
+  o.output, o.platform, o.image = nil, nil, facts.id
   local plain = {}
   for name, value in pairs(o) do
     plain[core_names[name] or name] = value
   end
-  local raw, err = engine._raw:sandbox(plain)
+  local raw
+  raw, err = engine._raw:sandbox(plain)
   if not raw then
     return nil, err
   end
-  return setmetatable({ _raw = raw, engine = engine, image = o.image }, Sandbox)
+  return setmetatable({ _raw = raw, engine = engine, image = facts.id, image_ref = ref }, Sandbox)
 end
 
 --- Starts a program and returns at once. Raises for misuse.

@@ -1,0 +1,134 @@
+--- Removes images of ours that nobody has used for a while.
+local errors = require "moonsand.errors"
+local options = require "moonsand.options"
+local reference = require "moonsand.image.reference"
+local store = require "moonsand.image.store"
+local used = require "moonsand.image.used"
+
+local M = {}
+
+local default_unused = 7 * 86400 -- seconds
+local ours = "^localhost/moonsand/"
+
+-- Those that hang on others come first: an engine removes no image that another one is made of.
+local order = { run = 1, image = 2, packages = 3, base = 4 }
+
+local schema = { unused_for = options.age, older_than = options.age, dry_run = options.flag }
+
+-- A name of the user's own makes it the user's own: given to one of ours, or to an image that was built on one
+-- of ours and has inherited its labels. Without any name, only our own record says that it is one of ours.
+local function foreign_name(item)
+  for _, ref in ipairs(item.refs) do
+    if not ref:find(ours) then
+      return ref
+    end
+  end
+  return nil
+end
+
+local function last_use(item)
+  local base = item.labels["moonsand.base"]
+  return math.max(item.created, used.last(item.id) or 0, item.kind == "run" and base and used.last(base) or 0)
+end
+
+-- Images that containers use, and those that these were made of.
+local function in_use(list, containers)
+  local by_id, out = {}, {}
+  for _, item in ipairs(list) do
+    by_id[item.id] = item
+  end
+  for _, c in ipairs(containers) do
+    local id = c.image
+    while id and not out[id] do
+      out[id] = c
+      id = by_id[id] and by_id[id].kind == "run" and reference.id(by_id[id].labels["moonsand.base"]) or nil
+    end
+  end
+  return out
+end
+
+local function why_kept(item, now, o, busy)
+  local c = busy[item.id]
+  if c then
+    return ("the container %s uses it"):format(c.name)
+  end
+  local name = foreign_name(item)
+  if name then
+    return ("it has the name %s"):format(name)
+  end
+  local age, idle = now - item.created, now - item.used
+  if age < o.older_than then
+    return "it is younger"
+  elseif idle < o.unused_for then
+    return "it was used since"
+  end
+  return nil
+end
+
+-- By id, so that a name that went over to another image meanwhile takes nothing with it; an image of several
+-- names has to lose all but one of them first.
+local function remove(engine, item)
+  for i = 2, #item.refs do
+    local ok, err = store.remove(engine, item.refs[i])
+    if not ok and err.code ~= "not_found" then
+      return nil, err
+    end
+  end
+  return store.remove(engine, item.id)
+end
+
+--- Removes images that moonsand has built (kinds "image", "packages", "base") or made for runs ("run"), and
+--- no others: those that were made more than older_than ago (no such limit by default), that this user has not
+--- used for unused_for (7 days), that no container uses, and that have no name but ours.
+--- Use is what this user on this machine has done: a sandbox was made of it, or engine:image found it.
+--- dry_run: only say what would be removed.
+---@param given { unused_for: number|string|nil, older_than: number|string|nil, dry_run: boolean? }? times in seconds, or "30d"; 0: at once
+---@return { removed: table[], kept: table[], bytes: integer }? pruned removed and kept: id, refs, kind, size, created, used, and kept's why; bytes: the sizes of removed, an upper bound of what is free now, as images share layers
+---@return moonsand.Error? err
+function M.prune(engine, given)
+  local o = options.check("engine:prune", given or {}, schema, 2)
+  o.unused_for, o.older_than = o.unused_for or default_unused, o.older_than or 0
+  local list, err = store.list(engine, { all = true, ours = true })
+  if not list then
+    return nil, err
+  end
+  local containers
+  containers, err = store.containers(engine)
+  if not containers then
+    return nil, err
+  end
+  local now, busy = os.time(), in_use(list, containers)
+  local out = { removed = {}, kept = {}, bytes = 0 }
+  table.sort(list, function(a, b)
+    local first, second = order[a.kind] or 0, order[b.kind] or 0
+    if first ~= second then
+      return first < second
+    end
+    return a.created > b.created
+  end)
+  for _, item in ipairs(list) do
+    if order[item.kind] and (#item.refs > 0 or used.last(item.id)) then
+      local entry = { id = item.id, refs = item.refs, kind = item.kind, size = item.size, created = item.created }
+      entry.used, item.used = last_use(item), last_use(item)
+      entry.why = why_kept(item, now, o, busy)
+      if not entry.why and not o.dry_run then
+        local ok
+        ok, err = remove(engine, item)
+        if not ok and err.code == "conflict" then
+          entry.why = err.message
+        elseif not ok and err.code ~= "not_found" then
+          return errors.fail(err.code, err.message, { op = "prune", status = err.status })
+        end
+      end
+      if entry.why then
+        out.kept[#out.kept + 1] = entry
+      else
+        out.removed[#out.removed + 1] = entry
+        out.bytes = out.bytes + item.size
+      end
+    end
+  end
+  return out
+end
+
+return M
