@@ -12,7 +12,8 @@ local M = {}
 ---@param given { suite: string?, packages: string[]?, mirror: string? }?
 ---@return moonsand.Bootstrap
 function M.bootstrap(given)
-  return bootstrap.declare(given, 2)
+  local declared = bootstrap.declare(given, 2)
+  return declared -- no tail call: an error names the caller's line
 end
 
 local names = { "backtesting", "pandas", "numpy" }

@@ -6,6 +6,7 @@
 local bootstrap = require "moonsand.image.bootstrap"
 local errors = require "moonsand.errors"
 local reference = require "moonsand.image.reference"
+local store = require "moonsand.image.store"
 local text = require "moonsand.text"
 
 local M = {}
@@ -28,18 +29,12 @@ function M.list(from, level)
   end
   for _, item in ipairs(list) do
     if type(item) ~= "table" then
-      reference.check(item, level)
+      reference.check_any(item, level)
     elseif not item.bootstrap then
       error("option 'from' is a reference, moonsand.images.bootstrap{}, or a list of these", level)
     end
   end
   return list
-end
-
-local function platform(engine, how)
-  local facts = engine:facts()
-  local os, arch = (how.platform or ""):match "^([^/]+)/([^/]+)"
-  return os or facts.os, arch or facts.arch
 end
 
 --- The digest under which the registry of `ref` knows the image. Podman makes digests up for what no registry has.
@@ -48,7 +43,7 @@ local function registry_digest(facts, ref)
   if not wanted or wanted.registry == "localhost" then
     return nil
   end
-  for _, item in ipairs(type(facts.RepoDigests) == "table" and facts.RepoDigests or {}) do
+  for _, item in ipairs(facts.digests) do
     local parsed = reference.parse(item)
     if parsed and parsed.digest and parsed.registry == wanted.registry and parsed.repository == wanted.repository then
       return parsed.digest
@@ -57,18 +52,18 @@ local function registry_digest(facts, ref)
   return nil
 end
 
---- What the engine has under a reference, as a base; false: nothing; nil, err: it does not say.
-local function look(engine, ref, os, arch)
-  local facts, err = engine:request { path = "/images/" .. ref .. "/json" }
+--- What the engine has under a reference, as a base; false, err: nothing that will do; nil, err: it does not say.
+local function look(engine, ref, platform)
+  local facts, err = store.inspect(engine, ref)
   if not facts then
-    return err.status ~= 404 and nil, err
-  elseif type(facts) ~= "table" or type(facts.Id) ~= "string" or not facts.Id:find "^sha256:%x+$" then
-    return errors.fail("protocol", "the engine's description of an image has no id")
-  elseif facts.Os ~= os or facts.Architecture ~= arch then
-    local found = text.harmless(("%s/%s"):format(tostring(facts.Os), tostring(facts.Architecture)), 80)
-    return false, errors.new("not_found", ("it is there for %s, not for %s/%s"):format(found, os, arch))
+    return err.code ~= "not_found" and nil, err
   end
-  return { ref = ref, id = facts.Id, digest = registry_digest(facts, ref), os = os, arch = arch }
+  local fits
+  fits, err = store.check_platform(engine, ref, facts, platform)
+  if not fits then
+    return false, err
+  end
+  return { ref = ref, id = facts.id, digest = registry_digest(facts, ref), os = facts.os, arch = facts.arch }
 end
 
 --- One candidate of the list: how it is named, found and fetched.
@@ -94,8 +89,9 @@ local function candidate(item, arch)
     fetched = "pulled",
     failed = "could not be pulled",
     fetch = function(engine, how)
-      if reference.parse(item).registry == "localhost" then
-        return errors.fail("not_found", "it is not on the engine, and localhost stands for images that are only there")
+      local parsed = reference.parse(item)
+      if not parsed or parsed.registry == "localhost" then
+        return errors.fail("not_found", "it is not on the engine, and no registry has it")
       end
       return engine:pull(item, how)
     end,
@@ -126,50 +122,58 @@ local function note(tried, c, what, err)
 end
 
 --- The first of the list that is on the engine.
-local function first_here(engine, list, os, arch)
+local function first_here(engine, list, platform)
   local tried = {}
   for _, c in ipairs(list) do
-    local base, err = look(engine, c.ref, os, arch)
+    local base, err = look(engine, c.ref, platform)
     if base == nil then
       return nil, err
     elseif base then
       return chosen(base, c, c.kind == "bootstrap" and "bootstrap" or "local", c.here, tried)
     end
-    note(tried, c, "is not on the engine", err.status
-      and errors.new("not_found", "pull = true looks for it") or err)
+    if err.code == "not_found" then
+      err = errors.new("not_found", "pull = true looks for it")
+    end
+    note(tried, c, "is not on the engine", err)
   end
   return false
 end
 
 --- The first of the list that can be fetched.
-local function first_fetched(engine, list, os, arch, how)
+local function first_fetched(engine, list, how)
   local tried = {}
   for _, c in ipairs(list) do
+    local base, look_err = look(engine, c.ref, how.platform)
+    if base == nil then
+      return nil, look_err
+    elseif base and c.kind == "bootstrap" then
+      return chosen(base, c, c.kind, c.here, tried) -- its name stands for its content: there is no newer one
+    end
     local ok, err = c.fetch(engine, how)
     if not ok and not passable[err.code] then
       return nil, err
+    elseif ok then
+      base, err = look(engine, c.ref, how.platform)
+      if base == nil then
+        return nil, err
+      elseif base then
+        return chosen(base, c, c.kind, c.fetched, tried)
+      end
     end
-    -- An older one will do where a newer one was only looked for.
-    local base, look_err = look(engine, c.ref, os, arch)
-    if base == nil then
-      return nil, look_err
-    elseif base and ok then
-      return chosen(base, c, c.kind, c.fetched, tried)
-    end
-    note(tried, c, c.failed, err or look_err)
+    note(tried, c, c.failed, err)
     if base then
-      return chosen(base, c, c.kind == "bootstrap" and "bootstrap" or "local", c.here, tried)
+      return chosen(base, c, "local", c.here, tried) -- an older one will do
     end
   end
   return errors.fail(tried[#tried].code, "no base image: " .. reasons(tried), { op = "base", tried = tried })
 end
 
-local function key(list, os, arch)
-  local refs = {}
+local function key(list, platform)
+  local parts = { platform or "" }
   for i, c in ipairs(list) do
-    refs[i] = c.ref
+    parts[i + 1] = c.ref
   end
-  return ("%s/%s %s"):format(os, arch, table.concat(refs, " "))
+  return table.concat(parts, " ")
 end
 
 --- Finds or fetches a base, and remembers it for this engine: the same question is answered without a call
@@ -179,32 +183,35 @@ end
 --- "bootstrap"), os, arch, tried = { { ref, code, message } } (what was preferred and why it was not taken),
 --- line (all of that in one line). err.code is that of the last base tried: "unreachable", "denied",
 --- "not_found", "unsupported"; or what else kept us, without trying the next. Raises for what cannot be a base.
+--- platform is that of the containers, "linux/arm64", by default the engine's; timeout, in seconds, is for each
+--- pull and each bootstrap.
 ---@param engine moonsand.Engine
 ---@param from string|moonsand.Bootstrap|(string|moonsand.Bootstrap)[]
 ---@param how { pull: boolean?, platform: string?, on_progress: function?, timeout: number? }?
 ---@return moonsand.Base? base, moonsand.Error? err
 function M.resolve(engine, from, how)
   how = how or {}
-  local os, arch = platform(engine, how)
+  local platform = how.platform
+  local _, arch = store.parse_platform(platform or store.engine_platform(engine))
   local list = {}
   for i, item in ipairs(M.list(from, 2)) do
     list[i] = candidate(item, arch)
   end
   local memory = remembered[engine] or {}
   remembered[engine] = memory
-  local asked = key(list, os, arch)
+  local asked = key(list, platform)
   local base, err = memory[asked], nil
   if how.pull then
     base = nil
   elseif not base then
-    base, err = first_here(engine, list, os, arch)
+    base, err = first_here(engine, list, platform)
     if base == nil then
       return nil, err
     end
   end
   if not base then
-    local fetch = { on_progress = how.on_progress, timeout = how.timeout, platform = how.platform }
-    base, err = first_fetched(engine, list, os, arch, fetch)
+    local fetch = { on_progress = how.on_progress, timeout = how.timeout, platform = platform }
+    base, err = first_fetched(engine, list, fetch)
   end
   memory[asked] = base
   return base, err

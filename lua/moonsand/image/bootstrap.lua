@@ -8,6 +8,7 @@ local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
+local text = require "moonsand.text"
 
 local M = {}
 
@@ -195,7 +196,7 @@ local function by_line(f)
   return function(piece)
     rest = (rest .. piece):sub(-65536)
     for line in rest:gmatch "([^\n]*)\n" do
-      f((line:sub(1, 500):gsub("[%c\127]+", " "):gsub("%s+$", "")))
+      f(text.harmless(line, 500))
     end
     rest = rest:match "[^\n]*$"
   end
@@ -250,7 +251,8 @@ end
 local script = debug.getinfo(1, "S").source:match "^@(.*)%.lua$" .. ".sh"
 
 --- The archive of a base, made when it is not in the cache. Takes a minute or more then; on_progress gets
---- { phase = "bootstrap", status =, step =, steps = } events. Two builders at once: the second waits and takes the first one's.
+--- { phase = "bootstrap", status =, step =, steps = } events. Two builders at once: the second waits and takes
+--- the first one's.
 --- err.code: "unsupported" (no mmdebstrap), "unreachable" (no mirror answers), "build" (with err.log, the last
 --- lines), "timeout".
 ---@param declared moonsand.Bootstrap
