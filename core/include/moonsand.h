@@ -163,26 +163,101 @@ MOONSAND_EXTERN const moonsand_engine_facts *moonsand_engine_get_facts(const moo
 /* Work that goes on in the background (removals); 0 means that a program may exit. */
 MOONSAND_EXTERN size_t moonsand_engine_pending(const moonsand_engine *engine);
 
+/* ---- pack: what is sent to an engine as a tar stream ---------------------------------------- */
+
+/* Files from memory and from disk, named by paths relative to the root of the archive. The stream
+ * is the same for the same contents: fixed order, time, owner and group; modes 0755 for directories
+ * and executable files, else 0644, unless one is given. */
+typedef struct moonsand_pack moonsand_pack;
+
+typedef struct moonsand_pack_facts {
+    const char *sha256; /* over path, type, mode, target and content of each entry, in order */
+    uint64_t bytes;     /* of the tar stream */
+    uint64_t files;     /* regular files and symbolic links */
+    uint64_t excluded;  /* names that ignore patterns left out; a directory counts once */
+} moonsand_pack_facts;
+
+MOONSAND_EXTERN int moonsand_pack_new(moonsand_pack **out, moonsand_error **err);
+/* A file from memory; data is copied. mode 0: 0644. A path may be given once only; INVALID when it
+ * is absolute, empty, or has an empty part, "." or "..". */
+MOONSAND_EXTERN int moonsand_pack_data(moonsand_pack *pack, const char *path, const void *data,
+                                       size_t len, uint32_t mode, moonsand_error **err);
+/* A regular file, opened when it is read; a symbolic link there is refused. mode 0: as on disk. */
+MOONSAND_EXTERN int moonsand_pack_file(moonsand_pack *pack, const char *path, const char *host_path,
+                                       uint32_t mode, moonsand_error **err);
+typedef struct moonsand_tree_options {
+    uint32_t version;
+    const char *ignore; /* text of a .dockerignore file, or NULL */
+    size_t ignore_len;
+    const char *const *keep; /* paths below the directory that are sent whatever ignore says */
+    size_t keep_count;
+} moonsand_tree_options;
+#define MOONSAND_TREE_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
+/* All below host_dir, at prefix ("": the root). Symbolic links are sent as such and never followed;
+ * sockets are passed over; other special files are an error unless excluded. What is also given by
+ * name, by moonsand_pack_data() or _file(), replaces what the directory has. */
+MOONSAND_EXTERN int moonsand_pack_tree(moonsand_pack *pack, const char *prefix,
+                                       const char *host_dir, const moonsand_tree_options *options,
+                                       moonsand_error **err);
+/* Reads everything once to know its hash and size, about max_bytes a call (0: all). *done says
+ * whether it is finished. After an error the next call begins anew. */
+MOONSAND_EXTERN int moonsand_pack_measure(moonsand_pack *pack, uint64_t max_bytes, bool *done,
+                                          moonsand_error **err);
+/* NULL until it is measured; valid until something is added. */
+MOONSAND_EXTERN const moonsand_pack_facts *moonsand_pack_get_facts(const moonsand_pack *pack);
+/* How many bytes of the stream measuring has seen so far. */
+MOONSAND_EXTERN uint64_t moonsand_pack_seen(const moonsand_pack *pack);
+/* Requests that still send it go on. NULL is allowed. */
+MOONSAND_EXTERN void moonsand_pack_free(moonsand_pack *pack);
+
+/* ---- request ------------------------------------------------------------------------------ */
+
 /* One call of the engine's API, for what has no function of its own. */
 typedef struct moonsand_request moonsand_request;
+typedef struct moonsand_header {
+    const char *name, *value;
+} moonsand_header;
+/* What on_read returns when there is nothing yet: moonsand_request_resume() asks it again. */
+#define MOONSAND_READ_WAIT (-1)
+#define MOONSAND_READ_FAIL (-2) /* ends the request */
+
 typedef struct moonsand_request_options {
     uint32_t version;
     const char *method; /* "GET", "POST", "DELETE", "HEAD" */
     const char *path;   /* without the version: "/containers/json?all=1"; "/libpod/..." too */
-    const void *body;   /* copied */
+    /* At most one body: */
+    const void *body; /* copied */
     size_t body_len;
-    int body_fd; /* sent from its position to its end when body is NULL; not closed; -1 none */
+    int body_fd;         /* sent from its position to its end; not closed; -1 none */
+    moonsand_pack *pack; /* measured; what is sent must be what was measured */
+    /* Fills buffer with up to size bytes and says how many, 0 at the end, or MOONSAND_READ_... */
+    ptrdiff_t (*on_read)(void *arg, void *buffer, size_t size);
     const char *content_type; /* default "application/json" */
-    uint64_t timeout_ns;      /* default: the engine's call timeout; UINT64_MAX: none */
+    /* Further ones; INVALID for those that the request has anyway and for control bytes. Their
+     * values appear in no error. */
+    const moonsand_header *headers;
+    size_t header_count;
+    uint64_t timeout_ns; /* default: the engine's call timeout; UINT64_MAX: none */
+    /* The body of a 2xx answer becomes this file (mode 0600): written beside it and renamed when it
+     * is whole, removed otherwise. */
+    const char *out_path;
     /* Called with pieces of a 2xx body as they come, which are then not collected. */
     void (*on_data)(void *arg, const char *data, size_t len);
+    /* That much of a body_fd, pack or on_read was handed to the connection. on_data, on_read and
+     * on_sent may call moonsand_request_hold() and _sent(), but not end or start requests. */
+    void (*on_sent)(void *arg, uint64_t bytes);
+    /* That much of the answer is in out_path. As on_sent. */
+    void (*on_received)(void *arg, uint64_t bytes);
     /* Called once, always. status is 0 when err is set; a status >= 400 is not an error here. */
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
     void *arg;
 } moonsand_request_options;
 #define MOONSAND_REQUEST_OPTIONS_INIT                                                              \
     {                                                                                              \
-        1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0                                                           \
+        .version = 1, .body_fd = -1                                                                \
     }
 
 /* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
@@ -190,6 +265,12 @@ MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engi
                                            const moonsand_request_options *options,
                                            moonsand_error **err);
 MOONSAND_EXTERN void moonsand_request_cancel(moonsand_request *request);
+/* Nothing more is received while hold is true. hold false not from on_data. */
+MOONSAND_EXTERN void moonsand_request_hold(moonsand_request *request, bool hold);
+/* on_read has something again. Not from on_read itself. */
+MOONSAND_EXTERN void moonsand_request_resume(moonsand_request *request);
+/* Bytes of a body_fd, pack or on_read that were handed to the connection so far. */
+MOONSAND_EXTERN uint64_t moonsand_request_sent(const moonsand_request *request);
 
 /* ---- sandbox ------------------------------------------------------------------------------ */
 

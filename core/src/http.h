@@ -35,18 +35,29 @@ char *ms_http_scratch(ms_http *http, size_t *size);
 /* INVALID unless path starts with "/" and has no byte that would end or split a request's line. */
 int ms_http_check_path(const char *path, moonsand_error **err);
 
+/* on_read: nothing yet; ms_http_resume() when there is. */
+#define MS_HTTP_WAIT (-2)
+
 typedef struct ms_http_call ms_http_call;
 typedef struct ms_http_request {
     const char *method, *path; /* path with version and query: "/v1.41/info" */
     const void *body;          /* copied; NULL none */
     size_t body_len;
-    int body_fd;              /* when body is NULL and body_fd >= 0: chunked upload; not closed */
+    int body_fd; /* when body is NULL and body_fd >= 0: chunked upload; not closed */
+    /* When body is NULL and body_fd < 0: up to n bytes of the body into p; 0 at its end,
+     * MS_HTTP_WAIT, or -1 with *err set, which ends the call. From inside curl, as on_data. */
+    ssize_t (*on_read)(void *arg, char *p, size_t n, moonsand_error **err);
+    uint64_t read_size;       /* of the body that on_read gives; 0: unknown, sent in chunks */
     const char *content_type; /* NULL: application/json when there is a body */
-    int64_t timeout_ns;       /* whole call; 0 none */
-    size_t max_body;          /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
-    /* Pieces of a 2xx body, not collected then. Called from inside curl: must not start, cancel or
-     * free anything of this http. */
-    void (*on_data)(void *arg, const char *p, size_t n);
+    const moonsand_header *headers;
+    size_t header_count;
+    int64_t timeout_ns; /* whole call; 0 none */
+    size_t max_body;    /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
+    /* Pieces of a 2xx body, not collected then; -1 with *err set ends the call. Called from inside
+     * curl: must not start, cancel or free anything of this http. */
+    int (*on_data)(void *arg, const char *p, size_t n, moonsand_error **err);
+    /* So much of the body_fd or on_read was handed to the connection. From inside curl. */
+    void (*on_sent)(void *arg, uint64_t bytes);
     /* Once, from a step. err is owned by the callee. headers: "api-version" etc. through
      * ms_http_header(call, name), while in the callback. The call is gone after it. */
     void (*on_done)(void *arg, ms_http_call *call, int status, const char *body, size_t len,
@@ -57,6 +68,9 @@ typedef struct ms_http_request {
 int ms_http_start(ms_http_call **out, ms_http *http, const ms_http_request *req,
                   moonsand_error **err);
 void ms_http_cancel(ms_http_call *call); /* no on_done; not from on_data. NULL is allowed */
+/* Receives nothing more while hold is true; false not from on_data. */
+void ms_http_hold(ms_http_call *call, bool hold);
+void ms_http_resume(ms_http_call *call); /* not from on_read */
 /* The value of an answer's header (any case of name), or NULL. Only inside on_done. */
 const char *ms_http_header(const ms_http_call *call, const char *name);
 

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -8,17 +9,22 @@
 #include "http_impl.h"
 
 #define DEFAULT_MAX_BODY (16u << 20)
+#define UPLOAD_BUFFER (512L << 10)
 
 struct ms_http_call {
     ms_transfer t;
-    bool delivering, post, posted, head_done, paused;
+    bool delivering, post, posted, head_done;
+    bool paused, held; /* sending, receiving */
     int body_fd;
+    uint64_t sent;
+    ssize_t (*on_read)(void *arg, char *p, size_t n, moonsand_error **err);
+    void (*on_sent)(void *arg, uint64_t bytes);
     ms_watch body_watch;
     struct curl_slist *headers;
     char *body;
     ms_buf answer;
     size_t max_body;
-    void (*on_data)(void *arg, const char *p, size_t n);
+    int (*on_data)(void *arg, const char *p, size_t n, moonsand_error **err);
     void (*on_done)(void *arg, ms_http_call *call, int status, const char *body, size_t len,
                     moonsand_error *err);
     void *arg;
@@ -53,10 +59,10 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
 {
     ms_http_call *c = arg;
     size_t n = size * count;
-    if (c->on_data != NULL && status_of(c) / 100 == 2) {
-        c->on_data(c->arg, p, n);
-        return n;
-    }
+    if (c->held)
+        return CURL_WRITEFUNC_PAUSE;
+    if (c->on_data != NULL && status_of(c) / 100 == 2)
+        return c->on_data(c->arg, p, n, &c->t.failure) == 0 ? n : CURL_WRITEFUNC_ERROR;
     if (n > c->max_body - c->answer.len) {
         ms_fail(&c->t.failure, MOONSAND_E_PROTOCOL, "the engine's answer is longer than %zu bytes",
                 c->max_body);
@@ -86,35 +92,69 @@ static int on_before_request(void *arg, char *ip, char *local_ip, int port, int 
     return CURL_PREREQFUNC_OK;
 }
 
+/* curl knows one word for both directions. */
+static void set_pause(ms_http_call *c)
+{
+    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) | (c->held ? CURLPAUSE_RECV : 0));
+}
+
+void ms_http_hold(ms_http_call *call, bool hold)
+{
+    if (call == NULL || call->held == hold)
+        return;
+    call->held = hold; /* takes effect with the next piece */
+    if (!hold)
+        set_pause(call);
+}
+
+void ms_http_resume(ms_http_call *call)
+{
+    if (call == NULL || !call->paused)
+        return;
+    call->paused = false;
+    set_pause(call);
+}
+
 static void on_body_fd(void *arg, uint32_t events)
 {
     (void)events;
     ms_http_call *c = arg;
     ms_watch_stop(&c->body_watch);
-    c->paused = false;
-    curl_easy_pause(c->t.easy, CURLPAUSE_CONT);
+    ms_http_resume(c);
 }
 
 /* Regular files are read as they are; from a pipe or socket only what is there. */
+static ssize_t read_fd(ms_http_call *c, char *p, size_t n)
+{
+    struct pollfd ready = {.fd = c->body_fd, .events = POLLIN};
+    if (poll(&ready, 1, 0) == 0)
+        return ms_watch_start(&c->body_watch, c->t.http->loop, c->body_fd, EPOLLIN, on_body_fd, c,
+                              &c->t.failure) == 0
+                   ? MS_HTTP_WAIT
+                   : -1;
+    ssize_t got;
+    do
+        got = read(c->body_fd, p, n);
+    while (got < 0 && errno == EINTR);
+    return got >= 0 ? got
+                    : ms_fail_errno(&c->t.failure, errno, "cannot read the body of the request");
+}
+
 static size_t on_read(char *p, size_t size, size_t count, void *arg)
 {
     ms_http_call *c = arg;
-    struct pollfd ready = {.fd = c->body_fd, .events = POLLIN};
-    if (poll(&ready, 1, 0) == 0) {
-        if (ms_watch_start(&c->body_watch, c->t.http->loop, c->body_fd, EPOLLIN, on_body_fd, c,
-                           &c->t.failure) != 0)
-            return CURL_READFUNC_ABORT;
+    size_t n = size * count;
+    ssize_t got = c->on_read != NULL ? c->on_read(c->arg, p, n, &c->t.failure) : read_fd(c, p, n);
+    if (got == MS_HTTP_WAIT) {
         c->paused = true;
         return CURL_READFUNC_PAUSE;
     }
-    ssize_t n;
-    do
-        n = read(c->body_fd, p, size * count);
-    while (n < 0 && errno == EINTR);
-    if (n >= 0)
-        return (size_t)n;
-    ms_fail_errno(&c->t.failure, errno, "cannot read the body of the request");
-    return CURL_READFUNC_ABORT;
+    if (got < 0)
+        return CURL_READFUNC_ABORT;
+    c->sent += (uint64_t)got;
+    if (c->on_sent != NULL && got > 0)
+        c->on_sent(c->arg, c->sent);
+    return (size_t)got;
 }
 
 static bool add_header(ms_http_call *c, const char *line)
@@ -123,6 +163,20 @@ static bool add_header(ms_http_call *c, const char *line)
     if (more != NULL)
         c->headers = more;
     return more != NULL;
+}
+
+static bool add_headers(ms_http_call *c, const ms_http_request *req)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < req->header_count; i++) {
+        /* "Name;" is how curl wants to be told of an empty value. */
+        const moonsand_header *h = &req->headers[i];
+        char *line = h->value[0] != '\0' ? ms_asprintf("%s: %s", h->name, h->value)
+                                         : ms_asprintf("%s;", h->name);
+        ok = add_header(c, line);
+        ms_free(line);
+    }
+    return ok;
 }
 
 bool ms_http_plain(const char *s)
@@ -141,6 +195,36 @@ int ms_http_check_path(const char *path, moonsand_error **err)
                    "a path must start with \"/\" and have no spaces or control bytes; encode them");
 }
 
+static bool printable(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            return false;
+    return true;
+}
+
+/* Values can be credentials: no error repeats them. */
+static int check_header(const moonsand_header *h, moonsand_error **err)
+{
+    static const char *const ours[] = {
+        "Host",       "Content-Length", "Content-Type", "Transfer-Encoding",
+        "Connection", "Expect",         "Upgrade",      "Trailer",
+        "TE"};
+    size_t n = h->name != NULL ? strlen(h->name) : 0;
+    if (n == 0 || n > 128 ||
+        strspn(h->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != n)
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "the name of a header is letters, digits, \"-\" and \"_\"");
+    for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+        if (strcasecmp(h->name, ours[i]) == 0)
+            return ms_fail(err, MOONSAND_E_INVALID, "the header %s is not the caller's to set",
+                           h->name);
+    if (h->value == NULL || !printable(h->value))
+        return ms_fail(err, MOONSAND_E_INVALID, "the value of the header %s has control bytes",
+                       h->name);
+    return 0;
+}
+
 static int check_request(const ms_http_request *req, moonsand_error **err)
 {
     if (ms_http_check_path(req->path, err) != 0)
@@ -148,21 +232,28 @@ static int check_request(const ms_http_request *req, moonsand_error **err)
     size_t n = req->method != NULL ? strlen(req->method) : 0;
     if (n == 0 || n > 16 || strspn(req->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != n)
         return ms_fail(err, MOONSAND_E_INVALID, "a method is capital letters, as \"GET\"");
-    const char *type = req->content_type != NULL ? req->content_type : "";
-    for (; *type != '\0'; type++)
-        if ((unsigned char)*type < 0x20 || *type == 0x7f)
-            return ms_fail(err, MOONSAND_E_INVALID, "a content type has no control bytes");
+    if (req->content_type != NULL && !printable(req->content_type))
+        return ms_fail(err, MOONSAND_E_INVALID, "a content type has no control bytes");
+    for (size_t i = 0; i < req->header_count; i++)
+        if (check_header(&req->headers[i], err) != 0)
+            return -1;
     return 0;
 }
 
 static bool set_body(ms_http_call *c, const ms_http_request *req)
 {
     CURL *e = c->t.easy;
-    if (req->body == NULL && req->body_fd >= 0) {
+    if (req->body == NULL && (req->body_fd >= 0 || req->on_read != NULL)) {
         c->body_fd = req->body_fd;
-        return MS_SET(e, UPLOAD, 1L) && MS_SET(e, UPLOAD_BUFFERSIZE, 128L << 10) &&
+        c->on_read = req->body_fd < 0 ? req->on_read : NULL;
+        c->on_sent = req->on_sent;
+        /* Fewer, larger pieces; one such buffer a call that sends. */
+        return MS_SET(e, UPLOAD, 1L) && MS_SET(e, UPLOAD_BUFFERSIZE, UPLOAD_BUFFER) &&
                MS_SET(e, READFUNCTION, on_read) && MS_SET(e, READDATA, c) &&
-               MS_SET(e, CUSTOMREQUEST, req->method) && add_header(c, "Transfer-Encoding: chunked");
+               MS_SET(e, CUSTOMREQUEST, req->method) &&
+               (req->on_read != NULL && req->read_size != 0
+                    ? MS_SET(e, INFILESIZE_LARGE, (curl_off_t)req->read_size)
+                    : add_header(c, "Transfer-Encoding: chunked"));
     }
     if (req->body == NULL && !c->post) {
         if (strcmp(req->method, "HEAD") == 0)
@@ -180,7 +271,7 @@ static bool set_call(ms_http_call *c, const ms_http_request *req)
 {
     CURL *e = c->t.easy;
     const char *type = req->content_type != NULL ? req->content_type : "application/json";
-    bool has_body = req->body != NULL || req->body_fd >= 0;
+    bool has_body = req->body != NULL || req->body_fd >= 0 || req->on_read != NULL;
     char *line = ms_asprintf("Content-Type:%s%s", has_body ? " " : "", has_body ? type : "");
     c->post = strcmp(req->method, "POST") == 0;
     c->max_body = req->max_body != 0 ? req->max_body : DEFAULT_MAX_BODY;
@@ -190,8 +281,8 @@ static bool set_call(ms_http_call *c, const ms_http_request *req)
     /* "Expect:": curl would wait for "100 Continue" before a body of more than 1 MiB.
      * REQUEST_TARGET: the path as it was given, which curl's URL parser would tidy up. */
     bool ok =
-        add_header(c, line) && add_header(c, "Expect:") && MS_SET(e, HTTPHEADER, c->headers) &&
-        MS_SET(e, USERAGENT, "moonsand/" MOONSAND_VERSION) &&
+        add_header(c, line) && add_header(c, "Expect:") && add_headers(c, req) &&
+        MS_SET(e, HTTPHEADER, c->headers) && MS_SET(e, USERAGENT, "moonsand/" MOONSAND_VERSION) &&
         MS_SET(e, REQUEST_TARGET, req->path) && MS_SET(e, HEADERFUNCTION, on_header) &&
         MS_SET(e, HEADERDATA, c) && MS_SET(e, WRITEFUNCTION, on_body) && MS_SET(e, WRITEDATA, c) &&
         MS_SET(e, PREREQFUNCTION, on_before_request) && MS_SET(e, PREREQDATA, c) &&

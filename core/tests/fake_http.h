@@ -37,11 +37,13 @@ static inline void on_done(void *arg, ms_http_call *call, int status, const char
     snprintf(a->body, sizeof(a->body), "%.*s", (int)(len < 4000 ? len : 4000), body ? body : "");
 }
 
-static inline void on_data(void *arg, const char *p, size_t n)
+static inline int on_data(void *arg, const char *p, size_t n, moonsand_error **err)
 {
     answer *a = arg;
     (void)p;
+    (void)err;
     a->data += n;
+    return 0;
 }
 
 static inline bool call(answer *a, ms_http_request req)

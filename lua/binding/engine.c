@@ -60,6 +60,7 @@ void lb_engine_end(lb_engine *e)
             break;
         case LB_KIND_ENGINE:
         case LB_KIND_COMMAND:
+        case LB_KIND_PACK:
             break;
         }
     }

@@ -28,6 +28,7 @@
 #define LB_SANDBOX "moonsand.core.Sandbox"
 #define LB_RUN "moonsand.core.Run"
 #define LB_COMMAND "moonsand.core.Command"
+#define LB_PACK "moonsand.core.Pack"
 #define LB_ERROR "moonsand.Error"
 
 /* ---- error.c: errors and the slots that outlive a raise ------------------------------------ */
@@ -93,7 +94,8 @@ typedef enum lb_kind {
     LB_KIND_REQUEST,
     LB_KIND_SANDBOX,
     LB_KIND_RUN,
-    LB_KIND_COMMAND
+    LB_KIND_COMMAND,
+    LB_KIND_PACK
 } lb_kind;
 
 /* First member of every handle, so that the userdata's address is the handle's. */
@@ -171,6 +173,11 @@ int lb_command_new(lua_State *L); /* Loop:command */
 void lb_command_open(lua_State *L);
 /* The loop goes: it must not outlive it. */
 void lb_command_end(lb_handle *h);
+
+int lb_pack_new(lua_State *L); /* core.pack */
+void lb_pack_open(lua_State *L);
+/* The pack at field, which stays on the stack; NULL when there is none. */
+moonsand_pack *lb_field_pack(lua_State *L, int t, const char *field);
 
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);

@@ -6,12 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
+/* More than this waits in the connection until take() was called. */
+#define HOLD_BYTES (1u << 20)
+
 typedef struct lb_request {
     lb_handle h;
     moonsand_request *core; /* NULL once it is done */
     bool done, no_memory, engine_closed;
     bool has_fd;
     int fd, status;
+    uint64_t sent, received;
     lb_buf data;   /* pieces that take() has not taken */
     lb_buf answer; /* the collected body: all of it, or that of a refusal */
     moonsand_error *err;
@@ -22,6 +26,22 @@ static void on_data(void *arg, const char *data, size_t len)
     lb_request *r = arg;
     if (!lb_buf_add(&r->data, data, len))
         r->no_memory = true;
+    if (r->data.len >= HOLD_BYTES)
+        moonsand_request_hold(r->core, true);
+    lb_handle_news(&r->h);
+}
+
+static void on_sent(void *arg, uint64_t bytes)
+{
+    lb_request *r = arg;
+    r->sent = bytes;
+    lb_handle_news(&r->h);
+}
+
+static void on_received(void *arg, uint64_t bytes)
+{
+    lb_request *r = arg;
+    r->received = bytes;
     lb_handle_news(&r->h);
 }
 
@@ -45,13 +65,45 @@ static void on_done(void *arg, int status, const char *body, size_t len, moonsan
     lb_handle_news(&r->h);
 }
 
+/* Pushes copies of the strings of the table { name = value }, so that nothing can take them away.
+ */
+static const moonsand_header *headers(lua_State *L, size_t *count)
+{
+    *count = 0;
+    lua_pushliteral(L, "headers");
+    int type = lua_rawget(L, 2), t = lua_gettop(L);
+    if (type == LUA_TNIL)
+        return NULL;
+    if (type != LUA_TTABLE)
+        luaL_error(L, "option 'headers' must be a table, got %s", lua_typename(L, type));
+    size_t n = 0;
+    for (lua_pushnil(L); lua_next(L, t) != 0; lua_pop(L, 1))
+        n++;
+    luaL_argcheck(L, n <= 100, 2, "too many headers");
+    luaL_checkstack(L, 2 * (int)n + 8, "headers");
+    moonsand_header *list = lb_scratch(L, n, sizeof *list);
+    lua_pushnil(L);
+    while (*count < n && lua_next(L, t) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "option 'headers' must map names to strings");
+        moonsand_header *h = &list[(*count)++];
+        size_t name, value;
+        h->name = lua_tolstring(L, -2, &name);
+        h->value = lua_tolstring(L, -1, &value);
+        if (strlen(h->name) != name || strlen(h->value) != value)
+            luaL_error(L, "option 'headers' holds a NUL byte");
+        lua_pushvalue(L, -2); /* the next key's predecessor; the pair below it stays */
+    }
+    return list;
+}
+
 /* Engine:request(options) -> request | nil, err. Raises for wrong types. */
 int lb_request_new(lua_State *L)
 {
     lb_engine *e = lb_check(L, LB_ENGINE);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
-    luaL_checkstack(L, 12, "options");
+    luaL_checkstack(L, 16, "options");
     moonsand_request_options options = MOONSAND_REQUEST_OPTIONS_INIT;
     options.method = lb_field_string(L, 2, "method", true);
     options.path = lb_field_string(L, 2, "path", true);
@@ -66,8 +118,19 @@ int lb_request_new(lua_State *L)
     }
     if (lb_field_bool(L, 2, "stream"))
         options.on_data = on_data;
+    if (lb_field_bool(L, 2, "progress")) {
+        options.on_sent = on_sent;
+        options.on_received = on_received;
+    }
+    options.out_path = lb_field_string(L, 2, "out_file", false);
+    options.pack = lb_field_pack(L, 2, "body_pack");
+    options.headers = headers(L, &options.header_count);
     options.on_done = on_done;
+    luaL_checkstack(L, 8, "options");
     lb_request *r = lb_handle_new(L, sizeof *r, LB_REQUEST, LB_KIND_REQUEST, 1);
+    /* Again: what ran while the options were read may have closed it. */
+    options.pack = lb_field_pack(L, 2, "body_pack");
+    lua_pop(L, 1);
     options.arg = r;
     if (!e->h.open)
         lb_raise_closed(L, LB_ENGINE);
@@ -76,7 +139,6 @@ int lb_request_new(lua_State *L)
         if (r->fd < 0)
             return lb_fail_errno(L, errno, "cannot open", file);
         r->has_fd = true;
-        options.body = NULL;
         options.body_fd = r->fd;
     }
     moonsand_request *core = NULL;
@@ -138,6 +200,22 @@ static int request_take(lua_State *L)
 {
     lb_request *r = lb_check(L, LB_REQUEST);
     lb_buf_push(L, &r->data);
+    if (r->core != NULL)
+        moonsand_request_hold(r->core, false);
+    return 1;
+}
+
+static int request_received(lua_State *L)
+{
+    lb_request *r = lb_check(L, LB_REQUEST);
+    lua_pushinteger(L, (lua_Integer)r->received);
+    return 1;
+}
+
+static int request_sent(lua_State *L)
+{
+    lb_request *r = lb_check(L, LB_REQUEST);
+    lua_pushinteger(L, (lua_Integer)r->sent);
     return 1;
 }
 
@@ -162,9 +240,8 @@ static int request_result(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"done", request_done},
-    {"result", request_result},
-    {"take", request_take},
+    {"done", request_done}, {"result", request_result},
+    {"sent", request_sent}, {"take", request_take},
     {NULL, NULL},
 };
 

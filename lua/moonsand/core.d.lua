@@ -62,6 +62,10 @@ function core.read(fd, max) end
 ---@return { type: string, mode: integer, size: integer, uid: integer, gid: integer }? facts, moonsand.Error? err
 function core.stat(path) end
 
+--- Files from memory and disk for one tar stream: request { body_pack = pack }.
+---@return moonsand.core.Pack? pack, moonsand.Error? err
+function core.pack() end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -121,7 +125,10 @@ function Engine:facts() end
 --- Removals that still go on.
 ---@return integer
 function Engine:pending() end
----@param options { method: string, path: string, body: string?, body_file: string?, content_type: string?, timeout: number?, stream: boolean? }
+--- At most one of body, body_file and body_pack (measured). headers: further ones, name -> value. out_file: the body
+--- of a 2xx answer becomes that file, or nothing is left. progress: news when
+--- something was sent or received.
+---@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
@@ -135,14 +142,52 @@ function Engine:close() end
 local Request = {}
 ---@return boolean
 function Request:done() end
---- What came since the last call (only with stream = true), or nil.
+--- What came since the last call (only with stream = true), or nil. The engine waits when 1 MiB was not taken.
 ---@return string?
 function Request:take() end
+--- Bytes of body_file or body_pack that were handed to the connection (only with progress = true).
+---@return integer
+function Request:sent() end
+--- Bytes of the answer that are in out_file (only with progress = true).
+---@return integer
+function Request:received() end
 --- After done(): HTTP status and body.
 ---@return integer? status, string|moonsand.Error body_or_err
 function Request:result() end
 --- Cancels if not done. Also __gc and __close; safe twice.
 function Request:close() end
+
+---@class moonsand.core.Pack
+local Pack = {}
+--- A file from memory. path: relative, without ".", ".." and empty parts, given once. mode: 420 (0644).
+---@param path string
+---@param bytes string
+---@param mode integer?
+---@return boolean? ok, moonsand.Error? err
+function Pack:data(path, bytes, mode) end
+--- A regular file of this machine, opened when it is read; a symbolic link is refused. mode: 0755 or 0644 as on disk.
+---@param path string
+---@param host_path string
+---@param mode integer?
+---@return boolean? ok, moonsand.Error? err
+function Pack:file(path, host_path, mode) end
+--- All below host_dir, at prefix ("": the root); ignore is the text of a .dockerignore, keep lists paths that it cannot
+--- exclude. Symbolic links are sent as such. What is given by data() or file(), too, replaces what the tree has.
+---@param prefix string
+---@param host_dir string
+---@param options { ignore: string?, keep: string[]? }?
+---@return boolean? ok, moonsand.Error? err
+function Pack:tree(prefix, host_dir, options) end
+--- Reads everything once, about max_bytes a call (0 or nil: all); nil alone: call again. sha256 is over path, type, mode,
+--- target and content of each entry; bytes is the size of the tar stream.
+---@param max_bytes integer?
+---@return { sha256: string, bytes: integer, files: integer, excluded: integer }? facts, moonsand.Error? err
+function Pack:measure(max_bytes) end
+--- Bytes of the tar stream that measuring has seen so far.
+---@return integer
+function Pack:seen() end
+--- Requests that still send it go on. Also __gc and __close; safe twice.
+function Pack:close() end
 
 ---@class moonsand.core.Sandbox
 local Sandbox = {}

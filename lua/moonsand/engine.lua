@@ -2,6 +2,7 @@
 local errors = require "moonsand.errors"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
+local pack = require "moonsand.pack"
 local prune = require "moonsand.image.prune"
 local sandbox = require "moonsand.sandbox"
 local sched = require "moonsand.sched"
@@ -32,11 +33,16 @@ local request_schema = {
     return value
   end,
   body_file = options.text,
+  body_pack = pack.check,
   content_type = options.text,
+  headers = options.table,
+  out_file = options.text,
   timeout = function(name, value, level)
     return value == math.huge and value or options.duration(name, value, level + 1)
   end,
   on_data = options.func,
+  on_sent = options.func,
+  on_received = options.func,
 }
 
 function Engine:_news()
@@ -141,35 +147,51 @@ end
 local Request = {}
 Request.__index = Request
 
+--- Calls one of the caller's functions; what it raises ends the request and comes out of it.
+function Request:_tell(f, value)
+  if f and value and not self._failure then
+    local ok, err = pcall(f, value)
+    if not ok then
+      self._failure = { err }
+      self.finished = true
+      sched.wake(self)
+    end
+  end
+end
+
 function Request:_news()
   if self.finished then
     return
   end
   local raw = self._raw
-  if self.on_data and not self._failure then
-    local data = raw:take()
-    if data then
-      local ok, err = pcall(self.on_data, data)
-      if not ok then
-        self._failure = { err }
-        self.finished = true
-        sched.wake(self)
-        return
-      end
+  for _, name in ipairs { "sent", "received" } do
+    local f, bytes = self["on_" .. name], raw[name](raw)
+    if f and bytes ~= self["_" .. name] then
+      self["_" .. name] = bytes
+      self:_tell(f, bytes)
     end
   end
-  if raw:done() then
+  if self.on_data and not self._failure then
+    self:_tell(self.on_data, raw:take())
+  end
+  if not self.finished and raw:done() then
     self.finished = true
     sched.wake(self)
   end
 end
 
---- One call of the engine's API. path is without the version: "/containers/json?all=1". A body that is
---- a table is sent as JSON. on_data(piece) gets the body of a 2xx answer as it comes.
+--- One call of the engine's API. path is without the version: "/containers/json?all=1".
+---
+--- At most one of: body (a table is sent as JSON), body_file (a path), body_pack (of core.pack(); measured here
+--- when it was not). on_sent(bytes): so much of body_file or body_pack was sent. headers: { name = value }; values
+--- stand in no error. on_data(piece) gets the body of a 2xx answer as it comes. out_file: that body becomes this
+--- file, which is there when it is whole, and not at all otherwise; on_received(bytes): so much of it came.
+---
 --- Returns the decoded answer (a table for JSON, else the text; "" when there is none) and the HTTP
 --- status. A status of 400 and more is nil, err with err.status; err.code is "not_found" for 404,
---- "conflict" for 409, else "engine". Raises for options that do not exist, and what on_data raises.
----@param given table method ("GET"), path, body or body_file, content_type, timeout (math.huge: none), on_data
+--- "conflict" for 409, else "engine"; also "conflict" when a pack changed while it was being sent.
+--- Raises for options that do not exist, and what the callbacks raise.
+---@param given table method ("GET"), path, the options above, content_type, timeout (math.huge: none)
 ---@return any answer
 ---@return integer|moonsand.Error status_or_err
 function Engine:request(given)
@@ -181,13 +203,28 @@ function Engine:request(given)
   if type(o.body) == "table" then
     o.body = json.encode(o.body)
   end
-  local on_data = o.on_data
-  o.on_data, o.stream = nil, on_data ~= nil
+  if o.body_pack then
+    local facts, err = pack.measure(o.body_pack)
+    if not facts then
+      return nil, err
+    end
+    o.content_type = o.content_type or "application/x-tar"
+  end
+  local request = setmetatable({
+    finished = false,
+    on_data = o.on_data,
+    on_sent = o.on_sent,
+    on_received = o.on_received,
+    _sent = 0,
+    _received = 0,
+  }, Request)
+  o.stream, o.progress = o.on_data ~= nil, (o.on_sent or o.on_received) ~= nil
+  o.on_data, o.on_sent, o.on_received = nil, nil, nil
   local raw <close>, err = self._raw:request(o)
   if not raw then
     return nil, err
   end
-  local request = setmetatable({ _raw = raw, finished = false, on_data = on_data }, Request)
+  request._raw = raw
   sched.register(raw, request)
   request:_news()
   sched.wait(request)

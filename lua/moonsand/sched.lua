@@ -233,6 +233,18 @@ function M.wait(handle, seconds)
   return true
 end
 
+--- Lets all others go on, in the middle of long work: yields once in a task, elsewhere does one step.
+function M.breathe()
+  if tasks[coroutine.running()] then
+    coroutine.yield()
+    return
+  end
+  local ok, err = M.step()
+  if not ok then
+    error(err, 0)
+  end
+end
+
 --- Sleeps; other tasks go on.
 ---@param seconds number
 function M.sleep(seconds)
