@@ -240,9 +240,8 @@ static int request_result(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"done", request_done}, {"result", request_result},
-    {"sent", request_sent}, {"take", request_take},
-    {NULL, NULL},
+    {"done", request_done}, {"received", request_received}, {"result", request_result},
+    {"sent", request_sent}, {"take", request_take},         {NULL, NULL},
 };
 
 void lb_request_open(lua_State *L)
