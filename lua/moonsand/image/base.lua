@@ -117,7 +117,9 @@ local function chosen(base, c, kind, how_got, tried)
 end
 
 local function note(tried, c, what, err)
-  local message = text.harmless(err.message, 300)
+  local said = "pull of " .. c.ref .. ": "
+  local message = err.message:sub(1, #said) == said and err.message:sub(#said + 1) or err.message
+  message = text.harmless(message, 300)
   tried[#tried + 1] = { ref = c.ref, name = c.name, what = what, code = err.code, message = message }
 end
 
@@ -159,6 +161,9 @@ local function first_fetched(engine, list, how)
       elseif base then
         return chosen(base, c, c.kind, c.fetched, tried)
       end
+    end
+    if look_err and look_err.code == "unsupported" and err.code == "not_found" then
+      err = look_err -- it is there, for another platform: that tells more
     end
     note(tried, c, c.failed, err)
     if base then

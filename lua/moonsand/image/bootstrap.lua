@@ -309,7 +309,15 @@ function M.load(engine, declared, arch, how)
   if not path then
     return nil, err
   end
-  return engine:load(path, how and { on_progress = how.on_progress, timeout = how.timeout })
+  how = how or {}
+  local total = (core.stat(path) or {}).size
+  return engine:load(path, {
+    timeout = how.timeout,
+    on_progress = how.on_progress and function(event)
+      event.total = event.current and total
+      how.on_progress(event)
+    end,
+  })
 end
 
 return M
