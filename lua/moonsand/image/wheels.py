@@ -8,8 +8,10 @@ last result, and needs nothing but pip (22.2 or newer) beside the standard libra
                       byte-compiled tree
     /moonsand/root    the tree for the final image; what changed since the last build is changed in
                       it, for a file of a lower layer that is left alone costs nothing
+    /moonsand/delta   what an image with an earlier set of packages (in/tree.json) lacks of it
 
-What is printed is for people, but for one line: a failure ends with "moonsand-failure: CODE: MESSAGE".
+What is printed is for people, but for two lines. "moonsand-set: HASH extends" (or "anew") names the set of
+packages and says whether delta is enough; a failure ends with "moonsand-failure: CODE: MESSAGE".
 """
 import csv
 import email.parser
@@ -30,9 +32,10 @@ import zipfile
 IN = "/moonsand/in"
 CACHE = "/moonsand/cache"
 ROOT = "/moonsand/root"
+DELTA = "/moonsand/delta"
 WORK = "/moonsand/work"
 SHARE = "/usr/local/share/moonsand"
-FILES, TREES, STATE = CACHE + "/files", CACHE + "/trees", CACHE + "/root.json"
+FILES, TREES, SETS, STATE = CACHE + "/files", CACHE + "/trees", CACHE + "/sets", CACHE + "/root.json"
 # Every file gets this date (the oldest that zip knows), so that equal input is an equal tree; bytecode
 # holds the date of its source.
 DATE = 315532800
@@ -482,18 +485,28 @@ def installed(places):
     return out
 
 
-def directory(target):
+def directory(root, target):
     """A directory of the root tree, with the mode that the image's own has."""
-    path = ROOT + target
+    path = root + target
     if target in ("", "/") or os.path.isdir(path):
         return
-    directory(os.path.dirname(target))
+    directory(root, os.path.dirname(target))
     os.mkdir(path)
     try:
         mode = stat.S_IMODE(os.stat(target).st_mode)
     except OSError:
         mode = 0o755
     os.chmod(path, mode)
+
+
+def place(root, target, key):
+    """One file of a package's tree, by a link where it can be one."""
+    directory(root, os.path.dirname(target))
+    source = "%s/%s%s" % (TREES, key, target)
+    try:
+        os.link(source, root + target)
+    except OSError:
+        shutil.copy2(source, root + target)
 
 
 def owners(keys):
@@ -523,14 +536,8 @@ def update_root(keys):
             pass
         emptied.add(os.path.dirname(target))
     for target, key in want.items():
-        if have.get(target) == key:
-            continue
-        directory(os.path.dirname(target))
-        source = "%s/%s%s" % (TREES, key, target)
-        try:
-            os.link(source, ROOT + target)
-        except OSError:
-            shutil.copy2(source, ROOT + target)
+        if have.get(target) != key:
+            place(ROOT, target, key)
     for target in sorted(emptied, key=len, reverse=True):
         while target not in ("", "/"):
             try:
@@ -553,9 +560,38 @@ def tree_hash(want):
     return digest.hexdigest()
 
 
-def share(name, text):
-    directory(SHARE)
-    path = "%s%s/%s" % (ROOT, SHARE, name)
+def name_set(keys, replaced):
+    """Writes down which packages make up a set. Returns its name."""
+    name = hashlib.sha256("\n".join(keys + ["replaces"] + replaced).encode("utf-8", "surrogateescape")).hexdigest()
+    os.makedirs(SETS, exist_ok=True)
+    with open("%s/%s.json" % (SETS, name), "w") as f:
+        json.dump({"keys": keys, "replaced": replaced}, f)
+    return name
+
+
+def make_delta(want, replaced):
+    """Files that the image with an earlier set lacks; False when it has some that are not wanted any more."""
+    shutil.rmtree(DELTA, ignore_errors=True)
+    os.makedirs(DELTA)
+    try:
+        with open(IN + "/tree.json") as f:
+            name = json.load(f)["set"]
+        with open("%s/%s.json" % (SETS, os.path.basename(name))) as f:
+            earlier = json.load(f)
+        have = owners(earlier["keys"])
+    except (OSError, ValueError, KeyError):
+        return False
+    if any(want.get(t) != key for t, key in have.items()) or not set(replaced) <= set(earlier["replaced"]):
+        return False
+    for target, key in want.items():
+        if target not in have:
+            place(DELTA, target, key)
+    return True
+
+
+def share(root, name, text):
+    directory(root, SHARE)
+    path = "%s%s/%s" % (root, SHARE, name)
     with open(path, "w") as f:
         f.write(text)
     os.chmod(path, 0o644)
@@ -601,8 +637,12 @@ def main():
         "tree": tree_hash(want),
         "pip": [{"name": p["name"], "version": p["version"], "hashes": ["sha256:" + p["sha256"]]} for p in packages],
     }
-    share("lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
-    share("replaced", "".join(f + "\n" for f in sorted(set(replaced) - set(want)) if "\n" not in f))
+    replaced = sorted(f for f in set(replaced) - set(want) if "\n" not in f)
+    extends = make_delta(want, replaced)
+    for root in (ROOT, DELTA):
+        share(root, "lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
+    share(ROOT, "replaced", "".join(f + "\n" for f in replaced))
+    say("moonsand-set: %s %s" % (name_set(keep, replaced), "extends" if extends else "anew"))
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.rmtree(IN, ignore_errors=True)
     say("%d packages, %d of them new, %d files compiled; %.1f s, %.1f s of them for pip"
