@@ -1,5 +1,6 @@
 --- A connection to a Docker-compatible engine.
 local errors = require "moonsand.errors"
+local image = require "moonsand.image"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
 local pack = require "moonsand.pack"
@@ -247,12 +248,36 @@ function Engine:request(given)
   return body, status
 end
 
+local leaving = {} -- requests that nobody waits for -> handle
+
+--- A request whose outcome nobody needs, made on the way out: waited for where that can be done, so that a program
+--- may exit after it; in a task that is being cancelled, which cannot wait any more, it goes on by itself.
+---@param given table as of request(), without callbacks
+function Engine:leave(given)
+  local _, main = coroutine.running()
+  if main or coroutine.isyieldable() then
+    pcall(self.request, self, given)
+    return
+  end
+  local raw = self._raw:request(given)
+  if raw then
+    leaving[raw] = { _news = function()
+      if raw:done() then
+        leaving[raw] = nil
+      end
+    end }
+    sched.register(raw, leaving[raw])
+  end
+end
+
 --- A sandbox: an image plus limits. See moonsand.sandbox for the options.
 ---@param given table
 ---@return moonsand.Sandbox? sandbox, moonsand.Error? err
 function Engine:sandbox(given)
   return sandbox.new(self, given, 2)
 end
+
+Engine.image = image.image
 
 -- Images on the engine: what is there (image/store.lua), on its way (image/transfer.lua), no longer of use.
 Engine.has, Engine.inspect, Engine.images, Engine.history = store.has, store.inspect, store.list, store.history
