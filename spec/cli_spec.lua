@@ -7,7 +7,7 @@ local json = require "moonsand.json"
 local term = require "moonsand.cli.term"
 
 local docker = os.getenv "MOONSAND_TEST_DOCKER"
-local base = os.getenv "MOONSAND_TEST_IMAGE" or "localhost/moonsand/base:bookworm"
+local base = os.getenv "MOONSAND_TEST_IMAGE"
 
 local function write(path, text)
   local f = assert(io.open(path, "wb"))

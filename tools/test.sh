@@ -121,22 +121,17 @@ valgrind)
 esac
 
 # Engines and their image come first: C tests and specs alike run on them.
-export MOONSAND_TEST_IMAGE=${MOONSAND_TEST_IMAGE:-localhost/moonsand/base:bookworm}
 tools/engines.sh status >/dev/null 2>&1 || ours=1
 tools/engines.sh up
 endpoints=$(tools/engines.sh env)
-base=${MOONSAND_BASE_TAR:-$ms_root/build/base.tar}
-tools/base-image.sh "$base"
-(
-    eval "$endpoints"
-    for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
-        tools/base-image.sh import "$endpoint" "$base" "$MOONSAND_TEST_IMAGE"
-    done
-)
 # Only the tests see the endpoints: where these are set, tools/engines.sh takes an engine for somebody else's and
 # will not end it.
 # shellcheck disable=SC2016
 with_engines=(bash -c 'eval "$1"; shift; exec "$@"' - "$endpoints")
+if [ -z "${MOONSAND_TEST_IMAGE:-}" ]; then
+    MOONSAND_TEST_IMAGE=$("${with_engines[@]}" "${lua_wrap[@]}" lua5.4 tools/base.lua)
+fi
+export MOONSAND_TEST_IMAGE
 
 if [ "$want" != lua ]; then
     for program in "$build"/tests/test_* "$build"/tests/fault_*; do

@@ -4,7 +4,7 @@ local moonsand = require "moonsand"
 
 local M = {}
 
-M.image = os.getenv "MOONSAND_TEST_IMAGE" or "localhost/moonsand/base:bookworm"
+M.image = os.getenv "MOONSAND_TEST_IMAGE"
 
 local urls = { docker = os.getenv "MOONSAND_TEST_DOCKER", podman = os.getenv "MOONSAND_TEST_PODMAN" }
 local connected = {}
