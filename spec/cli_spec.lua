@@ -155,6 +155,7 @@ describe("flaws by version", function()
     assert.equal("warn", level.rootless)
   end)
 
+<<<<<<< HEAD
   it("are found under the names that Podman gives its parts", function()
     local findings = {}
     doctor.check_engine(findings, {
@@ -181,6 +182,26 @@ describe("flaws by version", function()
     assert.equal("warn", findings[1].level)
     assert.equal("ok", findings[2].level)
     assert.is_nil(findings[3])
+=======
+  it("the network for image builds among them", function()
+    local function found(facts, status)
+      local findings = {}
+      doctor.check_network(findings, facts, status)
+      return findings
+    end
+    local net = { bridge = "ms-1", subnet = "198.18.7.0/24", apart = true }
+    local f = found({ has_bridge = true }, { network = net })
+    assert.equal("ok", f[1].level)
+    assert.matches("198.18.7.0/24", f[1].message, 1, true)
+    assert.equal(1, #f)
+    net.apart = false
+    assert.equal("warn", found({ has_bridge = true }, { network = net })[2].level)
+    assert.equal("ok", found({ has_bridge = true })[1].level)
+    f = found({ has_bridge = false }, { network = { missing = "iptables is not installed" } })
+    assert.equal("warn", f[1].level)
+    assert.matches("iptables is not installed", f[1].message, 1, true)
+    assert.equal("warn", found({ has_bridge = false })[1].level)
+>>>>>>> net
   end)
 
   it("and the machine's facts may lack anything", function()

@@ -17,7 +17,7 @@
 
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
-    int quiet_fd; /* of moonsand_loop_wait(), made by the first one; else -1 */
+    int quiet_fd; /* of moonsand_loop_wait() */
     ms_timer *first, *last;
     ms_last_call *last_calls;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
@@ -56,6 +56,13 @@ int moonsand_loop_new(moonsand_loop **out, moonsand_error **err)
     loop->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->kick_fd < 0) {
         ms_fail_errno(err, errno, "eventfd");
+        goto fail;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    loop->quiet_fd = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->quiet_fd < 0) {
+        ms_fail_errno(err, errno, "signalfd");
         goto fail;
     }
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = loop};
@@ -332,10 +339,7 @@ static int quiet(moonsand_loop *loop, sigset_t *mask)
             sigaddset(&ours, quiet_signals[i]);
         sigaddset(mask, quiet_signals[i]);
     }
-    int fd = signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0)
-        loop->quiet_fd = fd;
-    return fd;
+    return signalfd(loop->quiet_fd, &ours, 0);
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
