@@ -155,7 +155,6 @@ describe("flaws by version", function()
     assert.equal("warn", level.rootless)
   end)
 
-<<<<<<< HEAD
   it("are found under the names that Podman gives its parts", function()
     local findings = {}
     doctor.check_engine(findings, {
@@ -182,7 +181,8 @@ describe("flaws by version", function()
     assert.equal("warn", findings[1].level)
     assert.equal("ok", findings[2].level)
     assert.is_nil(findings[3])
-=======
+  end)
+
   it("the network for image builds among them", function()
     local function found(facts, status)
       local findings = {}
@@ -201,7 +201,6 @@ describe("flaws by version", function()
     assert.equal("warn", f[1].level)
     assert.matches("iptables is not installed", f[1].message, 1, true)
     assert.equal("warn", found({ has_bridge = false })[1].level)
->>>>>>> net
   end)
 
   it("and the machine's facts may lack anything", function()

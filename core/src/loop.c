@@ -339,7 +339,7 @@ static int quiet(moonsand_loop *loop, sigset_t *mask)
             sigaddset(&ours, quiet_signals[i]);
         sigaddset(mask, quiet_signals[i]);
     }
-    return signalfd(loop->quiet_fd, &ours, 0);
+    return signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
