@@ -9,6 +9,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "removal.h"
 
 #define RUN_REPOSITORY "localhost/moonsand/run"
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,10 +32,22 @@ static void go(struct ms_layer_work *w, step next);
 
 /* ---- the end of the work ------------------------------------------------------------------ */
 
+/* What the work has made, or is about to make, goes away in the background. */
+static void give_up_container(struct ms_layer_work *w)
+{
+    ms_removal *r;
+    if (!w->container[0] || w->step == CONFIRM || ms_removal_new(&r, w->container, NULL))
+        return;
+    if (w->step == CREATE)
+        ms_removal_unsure(r);
+    ms_removal_start(r, w->engine, NULL, -1, true);
+}
+
 static void layer_free(ms_layer *l)
 {
     if (l->work) {
         ms_http_cancel(l->work->call);
+        give_up_container(l->work);
         moonsand_error_free(l->work->failed);
         ms_free(l->work);
     }
@@ -218,7 +231,9 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
     (void)call;
     w->call = NULL;
     if (w->step == REMOVE) {
-        moonsand_error_free(err); /* its labels let `moonsand clean` find it */
+        if (err) /* its labels let `moonsand clean` find it, should this fail as well */
+            give_up_container(w);
+        moonsand_error_free(err);
         if (w->failed) {
             moonsand_error *failed = w->failed;
             w->failed = NULL;
@@ -229,6 +244,8 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
         return;
     }
     if (err) {
+        if (w->step == CREATE) /* the answer did not come, which says nothing about the container */
+            give_up_container(w);
         fail(w, err);
         return;
     }
@@ -366,6 +383,7 @@ static void go(struct ms_layer_work *w, step next)
     if (!err)
         return;
     if (next == REMOVE) {
+        give_up_container(w);
         moonsand_error *first = w->failed ? w->failed : err;
         if (w->failed)
             moonsand_error_free(err);
