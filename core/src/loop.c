@@ -17,7 +17,7 @@
 
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
-    int quiet_fd; /* of moonsand_loop_wait(), made by the first one; else -1 */
+    int quiet_fd; /* a signalfd, for moonsand_loop_wait() */
     ms_timer *first, *last;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
     bool kicked;      /* the eventfd is readable */
@@ -55,6 +55,13 @@ int moonsand_loop_new(moonsand_loop **out, moonsand_error **err)
     loop->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->kick_fd < 0) {
         ms_fail_errno(err, errno, "eventfd");
+        goto fail;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    loop->quiet_fd = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->quiet_fd < 0) {
+        ms_fail_errno(err, errno, "signalfd");
         goto fail;
     }
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = loop};
@@ -295,7 +302,7 @@ static const int quiet_signals[] = {SIGCHLD, SIGWINCH, SIGURG,  SIGTSTP,  SIGTTI
 /* Blocks the quiet signals during a wait: *mask is for ppoll(2). They make the signalfd readable
  * instead, so that the wait ends in any case and their handlers run at once; only the error is
  * missing. One that the caller itself has blocked stays out, or it would make each wait end. */
-static int quiet(moonsand_loop *loop, sigset_t *mask)
+static void quiet(const moonsand_loop *loop, sigset_t *mask)
 {
     sigset_t ours;
     sigemptyset(&ours);
@@ -305,17 +312,13 @@ static int quiet(moonsand_loop *loop, sigset_t *mask)
             sigaddset(&ours, quiet_signals[i]);
         sigaddset(mask, quiet_signals[i]);
     }
-    int fd = signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0)
-        loop->quiet_fd = fd;
-    return fd;
+    signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC); /* changes what it watches; cannot fail */
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
 {
     sigset_t mask;
-    if (quiet(loop, &mask) < 0)
-        return ms_fail_errno(err, errno, "signalfd");
+    quiet(loop, &mask);
     struct pollfd p[] = {{.fd = loop->epfd, .events = POLLIN},
                          {.fd = loop->quiet_fd, .events = POLLIN}};
     int64_t now = ms_now_ns();
