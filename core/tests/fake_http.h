@@ -2,13 +2,13 @@
 #ifndef FAKE_HTTP_H
 #define FAKE_HTTP_H
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
 #include "fake_server.h"
 #include "http.h"
+#include "open_fds.h"
 #include "tap.h"
 
 static moonsand_loop *loop;
@@ -121,16 +121,6 @@ static inline void echo(fake_conn *c, void *arg)
                                     (!fake_puts(c, c->head) || !fake_send(c, body, len))))
             return;
     }
-}
-
-static inline int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
 }
 
 #endif

@@ -2,12 +2,12 @@
 #ifndef FAKE_STREAM_H
 #define FAKE_STREAM_H
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
 #include "fake_server.h"
+#include "open_fds.h"
 #include "stream.h"
 #include "tap.h"
 
@@ -154,16 +154,6 @@ static inline void serve_cat(fake_conn *c, void *arg)
         if (!frame(c, 1, buf, (size_t)n))
             return;
     frame(c, 2, "bye", 3); /* after the half close */
-}
-
-static inline int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
 }
 
 #endif

@@ -4,11 +4,10 @@
 #ifndef FAULT_EACH_H
 #define FAULT_EACH_H
 
-#include <dirent.h>
-
 #include "json.h"
 #include "live.h"
 #include "mem.h"
+#include "open_fds.h"
 #include "owner.h"
 #include "tap.h"
 
@@ -20,29 +19,18 @@
  * memory was told once; else what was wrong. With `whole` only the first will do. */
 typedef const char *fault_life(void *arg, bool whole);
 
-static inline long fault_descriptors(void)
-{
-    long n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 /* Allocations number `from` to `to` - 1 (0: all of a life). */
 static inline void fault_each(const char *what, fault_life *life, void *arg, long from, long to)
 {
     ms_fault_set(-1);
     life(arg, true); /* what libraries keep for ever is made now */
-    long blocks = ms_fault_live(), files = fault_descriptors();
+    long blocks = ms_fault_live(), files = open_fds();
     ms_fault_set(-1);
     const char *why = life(arg, true);
     long count = ms_fault_count();
     ok(!why, "%s: a life with %ld allocations: %s", what, count, why ? why : "right");
     is_int(ms_fault_live(), blocks, "%s: it frees them all", what);
-    is_int(fault_descriptors(), files, "%s: and closes what it opened", what);
+    is_int(open_fds(), files, "%s: and closes what it opened", what);
     if (to == 0 || to > count)
         to = count;
     long wrong = 0, leaked = 0, open = 0, slow = 0;
@@ -51,7 +39,7 @@ static inline void fault_each(const char *what, fault_life *life, void *arg, lon
         ms_fault_set(n);
         why = life(arg, false);
         ms_fault_set(-1);
-        long left = ms_fault_live() - blocks, more = fault_descriptors() - files;
+        long left = ms_fault_live() - blocks, more = open_fds() - files;
         bool hung = ms_now_ns() - began > FAULT_PATIENCE;
         if (why || left || more || hung)
             printf("# %s, allocation %ld: %s, %ld blocks and %ld descriptors left, %.1f s\n", what,
