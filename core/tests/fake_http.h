@@ -9,6 +9,7 @@
 #include "fake_server.h"
 #include "http.h"
 #include "open_fds.h"
+#include "patience.h"
 #include "tap.h"
 
 static moonsand_loop *loop;
@@ -57,10 +58,10 @@ static inline bool call(answer *a, ms_http_request req)
     if (req.path == NULL)
         req.path = "/";
     if (req.timeout_ns == 0)
-        req.timeout_ns = 10 * MS_S;
+        req.timeout_ns = patience(10 * MS_S);
     if (ms_http_start(&c, http, &req, &a->err) != 0)
         return false;
-    return fake_drive(loop, &a->done, 20 * MS_S);
+    return fake_drive(loop, &a->done, patience(20 * MS_S));
 }
 #define CALL(a, ...) call(a, (ms_http_request){__VA_ARGS__})
 

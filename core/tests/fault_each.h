@@ -9,11 +9,12 @@
 #include "mem.h"
 #include "open_fds.h"
 #include "owner.h"
+#include "patience.h"
 #include "tap.h"
 
 /* The longest life that does not hang: an ordinary one takes a tenth of a second, and one whose
  * removal is tried again some more. */
-#define FAULT_PATIENCE (15 * MS_S)
+#define FAULT_PATIENCE patience(15 * MS_S)
 
 /* A life from connecting to closing. NULL when it went as it must: everything is right, or want of
  * memory was told once; else what was wrong. With `whole` only the first will do. */
