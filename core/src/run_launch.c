@@ -247,6 +247,8 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .volume_count = layer->volume_count,
         .seccomp_path = e->seccomp_path,
     };
+    if (!(r->outcome.image = ms_strdup(layer->image_id)))
+        return ms_fail_nomem(err);
     if (!(r->check_key = key_of(r, &c, err)))
         return -1;
     r->checked = json_object_get(e->checked, r->check_key) != NULL;
@@ -258,7 +260,6 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
     ms_buf_free(&path);
     ms_buf_free(&body);
-    r->outcome.image = ms_strdup(layer->image_id);
     return rc ? -1 : 0;
 }
 
