@@ -25,6 +25,10 @@ function core.loop() end
 ---@return string? json, moonsand.Error? err
 function core.host_facts() end
 
+--- The value of the label moonsand.owner of containers that this process makes.
+---@return string? label, moonsand.Error? err
+function core.owner_label() end
+
 ---@param owner string label moonsand.owner
 ---@param lease integer label moonsand.lease, seconds since the epoch
 ---@return boolean
