@@ -29,6 +29,11 @@ function core.host_facts() end
 ---@return string? label, moonsand.Error? err
 function core.owner_label() end
 
+--- Of the file system that the path is on: free_bytes (for others than root), total_bytes, free_inodes.
+---@param path string
+---@return { free_bytes: integer, total_bytes: integer, free_inodes: integer }? disk, moonsand.Error? err
+function core.disk(path) end
+
 ---@param owner string label moonsand.owner
 ---@param lease integer label moonsand.lease, seconds since the epoch
 ---@return boolean
@@ -103,7 +108,7 @@ function Loop:timeout() end
 --- Never blocks. Returns the handles (Engine, Request, Run, Command) that have news since the last step.
 ---@return table? handles, moonsand.Error? err
 function Loop:step() end
---- Sleeps until there is something to do; err.code "interrupted" after a signal.
+--- Sleeps until there is something to do; err.code "interrupted" after a signal such as Ctrl-C.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Loop:wait(seconds) end
@@ -129,10 +134,10 @@ function Engine:facts() end
 --- Removals that still go on.
 ---@return integer
 function Engine:pending() end
---- At most one of body, body_file and body_pack (measured). headers: further ones, name -> value. out_file: the body
---- of a 2xx answer becomes that file, or nothing is left. progress: news when
---- something was sent or received.
----@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
+--- At most one of body, body_file, body_pack (measured) and body_stream (write() follows). headers: further
+--- ones, name -> value. out_file: the body of a 2xx answer becomes that file, or nothing is left. progress: news
+--- when something was sent or received.
+---@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, body_stream: boolean?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
@@ -149,6 +154,12 @@ function Request:done() end
 --- What came since the last call (only with stream = true), or nil. The engine waits when 1 MiB was not taken.
 ---@return string?
 function Request:take() end
+--- More of the body (only with body_stream = true). How many bytes were taken; 0: no room until the next news.
+---@param bytes string
+---@return integer
+function Request:write(bytes) end
+--- That was the whole body.
+function Request:write_end() end
 --- Bytes of body_file or body_pack that were handed to the connection (only with progress = true).
 ---@return integer
 function Request:sent() end
