@@ -546,6 +546,9 @@ MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
 /* JSON object with facts of this machine for `moonsand doctor`: kernel, arch, cgroup, landlock,
  * userns, cpus, memory, boot_id, machine_id, disk. The caller frees it with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
+/* The value of the label moonsand.owner of containers that this process makes. Free *out with
+ * moonsand_free(). */
+MOONSAND_EXTERN int moonsand_owner_label(char **out, moonsand_error **err);
 /* True if the owner named by a container label still lives on this machine; a label of another
  * machine or process namespace counts as living until its lease ends. */
 MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);

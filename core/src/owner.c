@@ -117,6 +117,12 @@ static life owner_life(const char *label)
     return l == LIVES && now != start ? DEAD : l;
 }
 
+int moonsand_owner_label(char **out, moonsand_error **err)
+{
+    *out = ms_owner_label(err);
+    return *out ? 0 : -1;
+}
+
 bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s)
 {
     life l = owner_life(owner_label);

@@ -25,6 +25,10 @@ function core.loop() end
 ---@return string? json, moonsand.Error? err
 function core.host_facts() end
 
+--- The value of the label moonsand.owner of containers that this process makes.
+---@return string? label, moonsand.Error? err
+function core.owner_label() end
+
 --- Of the file system that the path is on: free_bytes (for others than root), total_bytes, free_inodes.
 ---@param path string
 ---@return { free_bytes: integer, total_bytes: integer, free_inodes: integer }? disk, moonsand.Error? err
