@@ -83,7 +83,9 @@ local function find_image(engine)
     proxy = { http = os.getenv "http_proxy", https = os.getenv "https_proxy", no = os.getenv "no_proxy" },
     network = offline and "none" or "on",
     on_progress = function(event)
-      if event.name then
+      if event.line then
+        tell(event.line:sub(1, 100), 5)
+      elseif event.name then
         tell(("step %d/%d: %s"):format(event.step, event.steps, event.name:sub(1, 90)))
       elseif event.phase == "bootstrap" then
         tell(("bootstrap %d/%d: %s"):format(event.step, event.steps, event.status))
