@@ -2,7 +2,7 @@
 local core = require "moonsand.core"
 
 local endpoint = os.getenv "MOONSAND_TEST_DOCKER"
-local image = os.getenv "MOONSAND_TEST_IMAGE" or "localhost/moonsand/base:bookworm"
+local image = os.getenv "MOONSAND_TEST_IMAGE"
 
 local function raises(pattern, f, ...)
   local ok, err = pcall(f, ...)

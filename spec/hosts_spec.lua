@@ -74,7 +74,7 @@ describe("spawn and map", function()
     for i, r in ipairs(results) do
       assert.equal(i .. "\n", r.stdout)
     end
-    assert.is_true(took < 3.5, "took " .. took)
+    assert.is_true(took < engines.patience(3.5), "took " .. took)
   end)
 
   it("an error in a task comes out where it is waited for", function()

@@ -19,7 +19,6 @@ fi
 for name in "${subjects[@]}"; do
     [ -e "bench/$name.lua" ] || { echo "bench: no bench/$name.lua" >&2; exit 2; }
 done
-export MOONSAND_TEST_IMAGE=${MOONSAND_TEST_IMAGE:-localhost/moonsand/base:bookworm}
 
 ours=0
 tools/engines.sh status >/dev/null 2>&1 || ours=1
@@ -27,11 +26,9 @@ trap 'if [ "$ours" = 1 ]; then tools/engines.sh down; fi' EXIT
 trap 'exit 130' INT
 tools/engines.sh up
 endpoints=$(tools/engines.sh env)
-tools/base-image.sh build/base.tar
 (
     eval "$endpoints"
-    for endpoint in "$MOONSAND_TEST_DOCKER" "$MOONSAND_TEST_PODMAN"; do
-        tools/base-image.sh import "$endpoint" build/base.tar "$MOONSAND_TEST_IMAGE"
-    done
+    if [ -z "${MOONSAND_TEST_IMAGE:-}" ]; then MOONSAND_TEST_IMAGE=$(lua5.4 tools/base.lua); fi
+    export MOONSAND_TEST_IMAGE
     exec lua5.4 bench/bench.lua "${subjects[@]}"
 )

@@ -86,19 +86,23 @@ bridge_name() { # d|p
     printf 'ms-%08x%s' "$(printf '%s' "$state" | cksum | cut -d' ' -f1)" "$1"
 }
 
-bridge_up() { # d|p LOG; sets subnet, empty when there can be no bridge
-    subnet=$("$root/tools/engine-net.sh" up "$(bridge_name "$1")" 2>>"$2") ||
+bridge_up() { # d|p LOG; sets subnet, empty when there can be no bridge, and way, empty when it leads nowhere
+    way=1
+    if ! subnet=$("$root/tools/engine-net.sh" up "$(bridge_name "$1")" 2>>"$2"); then
         say "no network for containers and image builds (see $2)"
+        way=
+    fi
 }
 
 bridge_down() { "$root/tools/engine-net.sh" down "$(bridge_name "$1")"; }
 
 docker_network() { # sets prefix and flags
-    local subnet
+    local subnet way
     flags=(--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false) prefix=()
     bridge_up d "$state/dockerd.log"
     if [ -n "$subnet" ]; then
         flags+=("--bridge=$(bridge_name d)")
+        [ -n "$way" ] || flags+=(--label=moonsand.network=none)
     else
         flags+=(--bridge=none)
         prefix=(unshare --net)
@@ -193,15 +197,17 @@ CONF
         --runtime "$runtime" --cgroup-manager cgroupfs --storage-driver "$driver")
 }
 
-# Podman's default network, on our bridge: CNI's "bridge" plugin without a rule of its own.
+# Podman's default network, on our bridge: CNI's "bridge" plugin without a rule of its own. Without a way out an
+# internal one, for Podman would make up its own default else.
 podman_network() {
-    local subnet
+    local subnet way gateway=true routes='"routes": [{"dst": "0.0.0.0/0"}],'
     bridge_up p "$state/podman.log"
+    [ -n "$way" ] || gateway=false routes=
     mkdir -p "$run/podman/networks"
     cat >"$run/podman/networks/podman.conflist" <<CONF
 {"cniVersion": "0.4.0", "name": "podman", "plugins": [{"type": "bridge", "bridge": "$(bridge_name p)",
- "isGateway": true, "ipam": {"type": "host-local", "dataDir": "$run/podman/addresses",
- "routes": [{"dst": "0.0.0.0/0"}], "ranges": [[{"subnet": "$subnet"}]]}}]}
+ "isGateway": $gateway, "ipam": {"type": "host-local", "dataDir": "$run/podman/addresses", $routes
+ "ranges": [[{"subnet": "${subnet:-198.18.0.0/24}"}]]}}]}
 CONF
 }
 
@@ -212,8 +218,8 @@ podman_up() {
     command -v podman >/dev/null || die "podman is missing: run tools/deps.sh test"
     podman_down
     : >"$state/podman.log"
-    podman_configure
     podman_network
+    podman_configure
     # Overlay needs a file system below that can carry it (a container's own overlay often cannot).
     if [ ! -e "$state/podman/overlay-images" ] && [ ! -s "$state/podman.driver" ] &&
         ! podman "${podman_flags[@]}" info >>"$state/podman.log" 2>&1; then

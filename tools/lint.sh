@@ -45,8 +45,8 @@ rule "the core must not know Lua" '#include *[<"](lua|lauxlib|lualib)' '^$' "${c
 
 while read -r script; do
     bash -n "$script" || finding "$script does not parse"
-done < <(find tools .ci -type f -not -name '*.lua')
-if command -v shellcheck >/dev/null; then shellcheck -x tools/*.sh .ci/run || finding "shellcheck"; fi
+done < <(find tools .ci lua -type f \( -name '*.sh' -o -path '.ci/*' \))
+if command -v shellcheck >/dev/null; then shellcheck -x tools/*.sh .ci/run lua/moonsand/image/*.sh || finding "shellcheck"; fi
 
 if [ "$bad" = 0 ]; then echo "lint: clean"; fi
 exit "$bad"

@@ -99,8 +99,11 @@ MOONSAND_EXTERN int64_t moonsand_loop_timeout_ns(const moonsand_loop *loop);
 /* Does what is ready and calls the callbacks; never blocks. Callbacks may use any function but
  * moonsand_loop_step() and moonsand_loop_free() of the same loop. */
 MOONSAND_EXTERN int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err);
-/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal ends it with
- * MOONSAND_E_INTERRUPTED, so that hosts can handle Ctrl-C. */
+/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal that the host
+ * handles ends it with MOONSAND_E_INTERRUPTED, so that Ctrl-C works; but not one that tells of
+ * children, the terminal, a stop and its end, or a profiler's clock (SIGCHLD, SIGWINCH, SIGURG,
+ * SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGPROF, SIGVTALRM): its handler runs and the wait goes on.
+ */
 MOONSAND_EXTERN int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns,
                                        moonsand_error **err);
 
@@ -244,12 +247,12 @@ typedef struct moonsand_request_options {
     /* The body of a 2xx answer becomes this file (mode 0600): written beside it and renamed when it
      * is whole, removed otherwise. */
     const char *out_path;
-    /* Called with pieces of a 2xx body as they come, which are then not collected. */
+    /* Called from steps with pieces of a 2xx body as they come, which are then not collected. */
     void (*on_data)(void *arg, const char *data, size_t len);
-    /* That much of a body_fd, pack or on_read was handed to the connection. on_data, on_read and
-     * on_sent may call moonsand_request_hold() and _sent(), but not end or start requests. */
+    /* That much of a body_fd, pack or on_read was handed to the connection. on_read and on_sent may
+     * call moonsand_request_hold() and _sent(), but not end or start requests. */
     void (*on_sent)(void *arg, uint64_t bytes);
-    /* That much of the answer is in out_path. As on_sent. */
+    /* That much of the answer is in out_path. From steps. */
     void (*on_received)(void *arg, uint64_t bytes);
     /* Called once, always. status is 0 when err is set; a status >= 400 is not an error here. */
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
@@ -260,7 +263,8 @@ typedef struct moonsand_request_options {
         .version = 1, .body_fd = -1                                                                \
     }
 
-/* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
+/* The handle is valid until on_done returns or moonsand_request_cancel(), after which there are no
+ * more callbacks. To cancel it in its own on_done does nothing. */
 MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
                                            const moonsand_request_options *options,
                                            moonsand_error **err);
@@ -275,7 +279,8 @@ MOONSAND_EXTERN uint64_t moonsand_request_sent(const moonsand_request *request);
 /* ---- sandbox ------------------------------------------------------------------------------ */
 
 typedef struct moonsand_bind {
-    const char *source; /* absolute directory on the engine's machine; mounted read-only */
+    const char *source; /* absolute directory on the engine's machine; mounted read-only; a link is
+                         * followed when the sandbox is made, and not again */
     const char *target; /* absolute path inside */
 } moonsand_bind;
 
@@ -525,7 +530,10 @@ MOONSAND_EXTERN int moonsand_embedded_start(char **socket, const char *dir, cons
                                             moonsand_error **err);
 /* Ends it and all its processes, waits up to 10 s. Not running: success. */
 MOONSAND_EXTERN int moonsand_embedded_stop(const char *dir, moonsand_error **err);
-/* JSON object: running (bool), pid, kind, socket, log, dir. Free with moonsand_free(). */
+/* JSON object: running (bool), pid, kind, socket, log, dir, network (null, or an object: bridge,
+ * subnet, both absent for a rootless engine; missing: why image builds cannot reach the outside,
+ * absent when they can; apart: containers with a network cannot reach each other).
+ * Free with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_embedded_status(char **out, const char *dir, moonsand_error **err);
 
 #ifdef __cplusplus

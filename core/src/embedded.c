@@ -26,6 +26,7 @@ typedef struct running {
     pid_t pid;
     uint64_t start;
     char kind[16];
+    ms_embedded_net net;
 } running;
 
 /* ---- directories ---- */
@@ -143,9 +144,21 @@ static int load_state(running *r, ms_embedded *e, moonsand_error **err)
         r->pid = (pid_t)pid;
         r->start = (uint64_t)start;
         snprintf(r->kind, sizeof r->kind, "%s", ms_json_str(root, "kind", ""));
+        const json_t *net = json_object_get(root, "network");
+        snprintf(r->net.bridge, sizeof r->net.bridge, "%s", ms_json_str(net, "bridge", ""));
+        snprintf(r->net.subnet, sizeof r->net.subnet, "%s", ms_json_str(net, "subnet", ""));
+        snprintf(r->net.missing, sizeof r->net.missing, "%s", ms_json_str(net, "missing", ""));
+        r->net.apart = ms_json_bool(net, "apart");
     }
     json_decref(root);
     return rc;
+}
+
+static json_t *net_json(const ms_embedded_net *net)
+{
+    return json_pack("{s:s*,s:s*,s:s*,s:b}", "bridge", net->bridge[0] ? net->bridge : NULL,
+                     "subnet", net->subnet[0] ? net->subnet : NULL, "missing",
+                     net->missing[0] ? net->missing : NULL, "apart", net->apart);
 }
 
 static int save_state(const ms_embedded *e, const running *r, moonsand_error **err)
@@ -153,9 +166,9 @@ static int save_state(const ms_embedded *e, const running *r, moonsand_error **e
     char boot[64];
     boot_id(boot, sizeof boot);
     ms_buf b = {0};
-    json_t *root = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s}", "pid", (json_int_t)r->pid, "start",
+    json_t *root = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s,s:o}", "pid", (json_int_t)r->pid, "start",
                              (json_int_t)r->start, "boot_id", boot, "kind", r->kind, "run", e->run,
-                             "socket", e->socket);
+                             "socket", e->socket, "network", net_json(&r->net));
     int rc = root ? ms_json_write(&b, root, false, err)
                   : ms_fail(err, MOONSAND_E_INVALID, "%s is not UTF-8", e->run);
     if (rc == 0)
@@ -208,7 +221,7 @@ static int clean(const ms_embedded *e, moonsand_error **err)
         if (geteuid() == 0) {
             ms_unmount_below(data);
             ms_unmount_below(e->run);
-            ms_embedded_bridge_remove(e);
+            ms_embedded_net_down(e);
         }
         ms_remove_tree(e->run);
         unlink(e->state);
@@ -258,7 +271,7 @@ static int start_locked(ms_embedded *e, const char *kind, moonsand_error **err)
         return ms_fail_nomem(err);
     rename(e->log, old);
     ms_free(old);
-    if (ms_embedded_launch(&r.pid, e, chosen, err))
+    if (ms_embedded_launch(&r.pid, &r.net, e, chosen, err))
         return -1;
     snprintf(r.kind, sizeof r.kind, "%s", chosen);
     r.start = ms_process_start(r.pid);
@@ -346,9 +359,10 @@ int moonsand_embedded_status(char **out, const char *dir, moonsand_error **err)
     ms_buf b = {0};
     if (rc == 0) {
         bool on = r.pid != 0;
-        json_t *root = json_pack("{s:b,s:o,s:s?,s:s?,s:s,s:s}", "running", on, "pid",
+        json_t *root = json_pack("{s:b,s:o,s:s?,s:s?,s:s,s:s,s:o}", "running", on, "pid",
                                  on ? json_integer(r.pid) : json_null(), "kind", on ? r.kind : NULL,
-                                 "socket", on ? e.socket : NULL, "log", e.log, "dir", e.dir);
+                                 "socket", on ? e.socket : NULL, "log", e.log, "dir", e.dir,
+                                 "network", on ? net_json(&r.net) : json_null());
         rc = root ? ms_json_write(&b, root, false, err)
                   : ms_fail(err, MOONSAND_E_INVALID, "%s is not UTF-8", e.dir);
         json_decref(root);

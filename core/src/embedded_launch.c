@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -50,8 +52,7 @@ static char *search_path(void)
     return ms_asprintf("%s%s%s", path ? path : "", path && *path ? ":" : "", MORE_PATH);
 }
 
-/* *out is NULL when there is no such program. */
-static int find_program(char **out, const char *name, moonsand_error **err)
+int ms_embedded_program(char **out, const char *name, moonsand_error **err)
 {
     *out = NULL;
     char *path = search_path(), *save = NULL;
@@ -79,7 +80,7 @@ static int find_program(char **out, const char *name, moonsand_error **err)
 static int installed(bool *out, const char *name, moonsand_error **err)
 {
     char *path;
-    if (find_program(&path, name, err))
+    if (ms_embedded_program(&path, name, err))
         return -1;
     *out = path != NULL;
     ms_free(path);
@@ -141,11 +142,35 @@ static int write_below(const char *dir, const char *name, ms_buf *text, int fail
 
 /* ---- dockerd ---- */
 
-static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
+/* Without a way out there is no network at all: a bridge that leads nowhere leads to this machine's
+ * services. But `--bridge=none` would delete another Docker's docker0; then a label says it, which
+ * engine.c reads. */
+static int docker_network(words *argv, ms_embedded_net *net, const ms_embedded *e,
+                          moonsand_error **err)
+{
+    bool others = if_nametoindex("docker0") != 0;
+    if (ms_embedded_net_up(net, e, err))
+        return -1;
+    if (net->missing[0] && others && !net->bridge[0])
+        return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                       "the bridge docker0 belongs to another Docker, and one of our own is not to "
+                       "be had (%s); use that Docker",
+                       net->missing);
+    if (net->missing[0] && others)
+        add(argv, ms_strdup("--label=" MS_LABEL_NO_NETWORK));
+    else if (net->missing[0]) {
+        ms_embedded_net_down(e);
+        net->bridge[0] = net->subnet[0] = 0;
+    }
+    add(argv, ms_asprintf("--bridge=%s", net->bridge[0] ? net->bridge : "none"));
+    return 0;
+}
+
+static int docker_words(words *argv, ms_embedded_net *net, const ms_embedded *e,
+                        moonsand_error **err)
 {
     static const char *const rest[] = {
-        /* The machine's netfilter rules belong to one daemon, the system's: a second one would take
-         * them from it. Sandboxes have no network, so none is missed. */
+        /* dockerd's chains are the system's Docker's: a second one would take them from it. */
         "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false",
         "--userland-proxy=false",
         /* Else the socket goes to a group "docker", whose members need not be meant. */
@@ -155,11 +180,8 @@ static int docker_words(words *argv, const ms_embedded *e, moonsand_error **err)
     /* An empty file of ours keeps /etc/docker/daemon.json out. */
     if (write_below(e->run, "daemon.json", &empty, failed, err))
         return -1;
-    char *bridge;
-    if (ms_embedded_bridge_make(&bridge, e, err))
+    if (docker_network(argv, net, e, err))
         return -1;
-    add(argv, ms_asprintf("--bridge=%s", bridge ? bridge : "none"));
-    ms_free(bridge);
     add(argv, ms_asprintf("--config-file=%s/daemon.json", e->run));
     add(argv, ms_asprintf("--data-root=%s/data/docker", e->dir));
     add(argv, ms_asprintf("--exec-root=%s/exec", e->run));
@@ -205,13 +227,87 @@ static unsigned long long pid_max(void)
     return n > 0 && n < 1048576 ? n : 32768;
 }
 
-static int podman_config(const ms_embedded *e, const char *runtime, moonsand_error **err)
+/* Which of its two network programs Podman has; it takes netavark, where both are. */
+static const char *podman_backend(void)
+{
+    static const char *const netavark[] = {
+        "/usr/local/libexec/podman/netavark", "/usr/local/lib/podman/netavark",
+        "/usr/libexec/podman/netavark", "/usr/lib/podman/netavark", NULL};
+    static const char *const cni[] = {"/usr/local/libexec/cni/bridge", "/usr/libexec/cni/bridge",
+                                      "/usr/local/lib/cni/bridge",     "/usr/lib/cni/bridge",
+                                      "/opt/cni/bin/bridge",           NULL};
+    for (size_t i = 0; netavark[i]; i++)
+        if (access(netavark[i], X_OK) == 0)
+            return "netavark";
+    for (size_t i = 0; cni[i]; i++)
+        if (access(cni[i], X_OK) == 0)
+            return "cni";
+    return NULL;
+}
+
+/* Podman's default network, put on our bridge, without rules of the network program's own. Without
+ * a way out it is an internal one (Podman would make up its own default else), which engine.c sees.
+ */
+static int podman_network(ms_embedded_net *net, const char *backend, const ms_embedded *e,
+                          moonsand_error **err)
+{
+    ms_buf b = {0};
+    if (!backend)
+        snprintf(net->missing, sizeof net->missing,
+                 "podman has no network plugins: apt-get install containernetworking-plugins");
+    else if (ms_embedded_net_up(net, e, err))
+        return -1;
+    bool open = !net->missing[0], netavark = backend && strcmp(backend, "netavark") == 0;
+    char bridge[16], subnet[20];
+    ms_embedded_net_name(bridge, e);
+    snprintf(subnet, sizeof subnet, "%s", open ? net->subnet : "198.18.0.0/24");
+    if (!open) {
+        ms_embedded_net_down(e);
+        net->bridge[0] = net->subnet[0] = 0;
+    }
+    int failed = 0;
+    if (netavark)
+        failed = ms_buf_addf(&b,
+                             "{\"name\":\"podman\",\"id\":\"%1$s%1$s%1$s%1$s\","
+                             "\"driver\":\"bridge\",\"network_interface\":\"%2$s\","
+                             "\"created\":\"2023-01-01T00:00:00Z\","
+                             "\"subnets\":[{\"subnet\":\"%3$s\",\"gateway\":\"%4$.*5$s1\"}],"
+                             "\"ipv6_enabled\":false,\"internal\":%6$s,\"dns_enabled\":false,"
+                             "\"ipam_options\":{\"driver\":\"host-local\"}}\n",
+                             e->tag, bridge, subnet, subnet,
+                             (int)(strrchr(subnet, '.') + 1 - subnet), open ? "false" : "true");
+    else
+        failed = ms_buf_addf(&b,
+                             "{\"cniVersion\":\"0.4.0\",\"name\":\"podman\",\"plugins\":[{"
+                             "\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":%s,"
+                             "\"ipam\":{\"type\":\"host-local\","
+                             "\"dataDir\":\"%s/podman/addresses\",%s"
+                             "\"ranges\":[[{\"subnet\":\"%s\"}]]}}]}\n",
+                             bridge, open ? "true" : "false", e->run,
+                             open ? "\"routes\":[{\"dst\":\"0.0.0.0/0\"}]," : "", subnet);
+    char *dir = ms_asprintf("%s/podman/networks", e->run);
+    int rc = dir ? 0 : ms_fail_nomem(err);
+    if (rc == 0 && mkdir(dir, 0700) && errno != EEXIST)
+        rc = ms_fail_errno(err, errno, "%s", dir);
+    if (rc == 0)
+        rc = write_below(dir, netavark ? "podman.json" : "podman.conflist", &b, failed, err);
+    ms_buf_free(&b);
+    ms_free(dir);
+    return rc;
+}
+
+static int podman_config(ms_embedded_net *net, const ms_embedded *e, const char *runtime,
+                         moonsand_error **err)
 {
     ms_buf b = {0};
     struct rlimit nofile, nproc;
     if (getrlimit(RLIMIT_NOFILE, &nofile) || getrlimit(RLIMIT_NPROC, &nproc))
         return ms_fail_errno(err, errno, "getrlimit");
     unsigned long long files = at_most(&nofile, 1048576), procs = at_most(&nproc, pid_max());
+    /* A user's Podman reaches the outside without a bridge (slirp4netns, pasta). */
+    const char *backend = geteuid() == 0 ? podman_backend() : NULL;
+    if (geteuid() == 0 && podman_network(net, backend, e, err))
+        return -1;
     /* The default locks are one piece of shared memory for all Podmans of a user; ours must not
      * touch theirs. */
     int failed = ms_buf_addf(&b,
@@ -226,6 +322,10 @@ static int podman_config(const ms_embedded *e, const char *runtime, moonsand_err
                              "[network]\n"
                              "network_config_dir = \"%s/podman/networks\"\n",
                              files, files, procs, procs, runtime, e->run, e->run);
+    if (backend)
+        failed |= ms_buf_addf(&b, "network_backend = \"%s\"\n", backend);
+    if (backend && strcmp(backend, "netavark") == 0)
+        failed |= ms_buf_adds(&b, "firewall_driver = \"none\"\n");
     if (write_below(e->run, "containers.conf", &b, failed, err))
         return -1;
     /* No driver: Podman then takes the first that works here, overlay if possible, vfs at worst. */
@@ -236,10 +336,11 @@ static int podman_config(const ms_embedded *e, const char *runtime, moonsand_err
     return write_below(e->run, "storage.conf", &b, failed, err);
 }
 
-static int podman_words(words *argv, words *env, const ms_embedded *e, moonsand_error **err)
+static int podman_words(words *argv, words *env, ms_embedded_net *net, const ms_embedded *e,
+                        moonsand_error **err)
 {
     const char *runtime = NULL;
-    if (podman_runtime(&runtime, err) || podman_config(e, runtime, err))
+    if (podman_runtime(&runtime, err) || podman_config(net, e, runtime, err))
         return -1;
     add(argv, ms_asprintf("--root=%s/data/podman", e->dir));
     add(argv, ms_asprintf("--runroot=%s/podman/run", e->run));
@@ -256,23 +357,27 @@ static int podman_words(words *argv, words *env, const ms_embedded *e, moonsand_
     return 0;
 }
 
-int ms_embedded_launch(pid_t *pid, const ms_embedded *e, const char *kind, moonsand_error **err)
+int ms_embedded_launch(pid_t *pid, ms_embedded_net *net, const ms_embedded *e, const char *kind,
+                       moonsand_error **err)
 {
+    memset(net, 0, sizeof *net);
     words argv = {0}, env = {0};
     bool docker = strcmp(kind, "docker") == 0;
     char *program;
-    int rc = find_program(&program, docker ? "dockerd" : "podman", err);
+    int rc = ms_embedded_program(&program, docker ? "dockerd" : "podman", err);
     if (rc == 0 && !program)
         rc = ms_fail(err, MOONSAND_E_NO_ENGINE, "%s is not installed", kind);
     if (rc == 0) {
         add(&argv, program);
         base_environment(&env);
-        rc = docker ? docker_words(&argv, e, err) : podman_words(&argv, &env, e, err);
+        rc = docker ? docker_words(&argv, net, e, err) : podman_words(&argv, &env, net, e, err);
     }
     if (rc == 0 && (argv.failed || env.failed))
         rc = ms_fail_nomem(err);
     if (rc == 0)
         rc = ms_process_daemon(pid, argv.at, env.at, e->log, err);
+    if (rc && net->bridge[0])
+        ms_embedded_net_down(e);
     words_free(&argv);
     words_free(&env);
     return rc;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent_blob.h"
+#include "embedded.h"
 #include "endpoint.h"
 #include "error.h"
 #include "json.h"
@@ -17,8 +18,8 @@
 #include "removal.h"
 #include "request.h"
 
-/* The oldest version has what the sandbox needs (1.40: PidsLimit, Capabilities, cgroup namespaces
- * came with 1.41 and are checked by the self-check); the newest is the last one that was read. */
+/* Older ones have no PidsLimit; what a later version has to have for a run, the profile checks. The
+ * newest is the last one that was read. */
 enum { API_MIN = 40, API_MAX = 52 };
 #define LIBPOD_PREFIX "/v4.0.0"
 #define OPEN_TIMEOUT (10 * MS_S)
@@ -66,6 +67,18 @@ static void opening_end(moonsand_engine *e, moonsand_error *err)
         ms_error_wrap(&err, "engine %s", e->ep.url);
     e->state = err ? MS_ENGINE_FAILED : MS_ENGINE_READY;
     e->done(e->done_arg, e, err);
+}
+
+static bool has_label(const json_t *info, const char *label)
+{
+    size_t i;
+    const json_t *l;
+    json_array_foreach(ms_json_at(info, "Labels"), i, l)
+    {
+        if (json_is_string(l) && strcmp(json_string_value(l), label) == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool has_security_option(const json_t *info, const char *name)
@@ -132,7 +145,7 @@ static int read_facts(moonsand_engine *e, moonsand_error **err)
     f->memory_bytes = memory > 0 ? (uint64_t)memory : 0;
     f->rootless = has_security_option(info, "rootless");
     f->userns_remap = has_security_option(info, "userns");
-    f->has_bridge = e->has_networks;
+    f->has_bridge = e->has_networks && !has_label(info, MS_LABEL_NO_NETWORK);
     struct utsname u;
     f->local = e->ep.kind == MS_UNIX && uname(&u) == 0 && strcmp(u.release, f->kernel) == 0;
     if (strcmp(f->os, "linux") != 0)
@@ -208,7 +221,9 @@ static void on_info(void *arg, ms_http_call *call, int status, const char *body,
     opening_step(e, err);
 }
 
-/* The network that the exception opens is the engine's own default one; some engines have none. */
+/* The network that the exception opens is the engine's own default one; some engines have none. By
+ * Docker's API Podman 4 calls it "bridge", too, Podman 3 "podman". An internal one leads nowhere.
+ */
 static void on_networks(void *arg, ms_http_call *call, int status, const char *body, size_t len,
                         moonsand_error *err)
 {
@@ -216,12 +231,14 @@ static void on_networks(void *arg, ms_http_call *call, int status, const char *b
     (void)call;
     e->opening[2] = NULL;
     json_t *list = answer_json("networks", status, body, len, &err);
-    const char *wanted = e->profile == &ms_profile_podman ? "podman" : "bridge";
+    bool podman = e->profile == &ms_profile_podman;
     size_t i;
     const json_t *n;
     json_array_foreach(list, i, n)
     {
-        if (strcmp(ms_json_str(n, "Name", ""), wanted) == 0)
+        const char *name = ms_json_str(n, "Name", "");
+        if ((strcmp(name, "bridge") == 0 || (podman && strcmp(name, "podman") == 0)) &&
+            !ms_json_bool(n, "Internal"))
             e->has_networks = true;
     }
     json_decref(list);

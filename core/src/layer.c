@@ -8,6 +8,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "removal.h"
 #include "sha256.h"
 
 #define RUN_REPOSITORY "localhost/moonsand/run"
@@ -31,10 +32,23 @@ static void go(struct ms_layer_work *w, step next);
 
 /* ---- the end of the work ------------------------------------------------------------------ */
 
+/* The engine is being closed: what the work has made, or is about to make, goes in the background.
+ */
+static void give_up_container(struct ms_layer_work *w)
+{
+    ms_removal *r;
+    if (!w->container[0] || w->step == CONFIRM || ms_removal_new(&r, w->container, NULL))
+        return;
+    if (w->step == CREATE)
+        ms_removal_unsure(r);
+    ms_removal_start(r, w->engine, NULL, -1, true);
+}
+
 static void layer_free(ms_layer *l)
 {
     if (l->work) {
         ms_http_cancel(l->work->call);
+        give_up_container(l->work);
         moonsand_error_free(l->work->failed);
         ms_free(l->work);
     }
@@ -140,8 +154,12 @@ static int read_volumes(ms_layer *l, const json_t *image, moonsand_error **err)
     return 0;
 }
 
+/* By what goes in, so that it is found again; and by this machine's id, which a stranger does not
+ * know: an archive that somebody loads can bring names of images along, and one that has this name
+ * would be believed whatever it says. */
 static int name_tag(struct ms_layer_work *w, moonsand_error **err)
 {
+    const char *owner = w->engine->owner; /* begins with the id */
     const unsigned char *agent;
     size_t len;
     char *own;
@@ -149,7 +167,8 @@ static int name_tag(struct ms_layer_work *w, moonsand_error **err)
         return -1;
     char hex[MS_SHA256_HEX];
     EVP_MD_CTX *c = ms_sha256_new();
-    bool good = c && ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
+    bool good = c && ms_sha256_add(c, owner, strcspn(owner, "/")) == 0 &&
+                ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
                 ms_sha256_add(c, agent, len) == 0 && ms_sha256_hex(c, hex) == 0;
     EVP_MD_CTX_free(c);
     ms_free(own);

@@ -14,6 +14,11 @@ uint64_t ms_process_start(pid_t pid);
  * stdout and stderr at the end of log. It is nobody's child. A failed exec is an error here. */
 int ms_process_daemon(pid_t *pid, char *const argv[], char *const envp[], const char *log,
                       moonsand_error **err);
+/* Runs argv[0] (a path) and waits for its end, with input (may be NULL) as its stdin and no
+ * descriptor of ours. *status is its exit status, 128+n for signal n; what it wrote to stderr is in
+ * said, printable and cut, its stdout is dropped. TIMEOUT after limit_ns, when it was killed. */
+int ms_process_run(int *status, char *const argv[], char *const envp[], const char *input,
+                   char *said, size_t said_size, int64_t limit_ns, moonsand_error **err);
 /* SIGTERM, up to grace_ns for the end, then SIGKILL. */
 void ms_process_end(pid_t pid, uint64_t start, int64_t grace_ns);
 /* Kills this user's engine programs (containerd, shims, conmon, ...) with one of the words in their
@@ -23,5 +28,9 @@ int ms_process_kill_leftovers(const char *const *words, moonsand_error **err);
 void ms_unmount_below(const char *dir);
 /* Removes dir and all below it on the same file system, following no link; best effort. */
 void ms_remove_tree(const char *dir);
+
+/* For a child between fork and exec; only system calls. process_daemon.c. */
+void ms_child_close_from(int first);
+void ms_child_default_signals(void);
 
 #endif

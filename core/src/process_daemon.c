@@ -20,7 +20,7 @@ typedef struct report {
 
 /* From here to the end of daemonise() only system calls: the caller may have threads, one of which
  * held the heap's lock when we were forked. */
-static void close_from(int first)
+void ms_child_close_from(int first)
 {
     struct rlimit rl;
     if (syscall(SYS_close_range, (unsigned)first, ~0U, 0) == 0)
@@ -32,7 +32,7 @@ static void close_from(int first)
         close(fd);
 }
 
-static void default_signals(void)
+void ms_child_default_signals(void)
 {
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
@@ -56,7 +56,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], int log_fd,
     if (in < 0 || out < 0 || tell < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
         dup3(tell, 3, O_CLOEXEC) < 0)
         _exit(1);
-    close_from(4);
+    ms_child_close_from(4);
     umask(022);
     /* Engines hold many descriptors and the soft limit is for programs that use select(2). */
     if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
@@ -73,7 +73,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], int log_fd,
 
 _Noreturn static void daemonise(char *const argv[], char *const envp[], int log_fd, int pipe_fd)
 {
-    default_signals();
+    ms_child_default_signals();
     setsid();
     /* Twice, so that the daemon is no session leader (it can get no terminal) and not our child. */
     pid_t pid = fork();

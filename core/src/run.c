@@ -7,6 +7,9 @@
 #include "json.h"
 #include "removal.h"
 
+#define CREATE_PATIENCE                                                                            \
+    (5 * MS_S) /* of one who has cancelled, with an engine that does not answer */
+
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
 static void free_strings(char **list, size_t count)
@@ -327,13 +330,23 @@ static void wake_kill(void *arg)
     ms_run_kill(arg);
 }
 
+static void give_up_creating(void *arg)
+{
+    moonsand_run *r = arg;
+    r->ending.cancelled = true;
+    ms_run_finish(r);
+}
+
 void moonsand_run_cancel(moonsand_run *r)
 {
     if (!r->engine || r->cancel_asked)
         return;
     r->cancel_asked = true;
-    /* In CREATING the answer must be awaited; PREPARING and all else can go from the next step. */
-    if (r->phase != MS_CREATING)
+    /* In CREATING the answer says what there is to remove, so it is worth some waiting; PREPARING
+     * and all else can go from the next step. */
+    if (r->phase == MS_CREATING)
+        ms_timer_start(&r->deadline, r->engine->loop, CREATE_PATIENCE, give_up_creating, r);
+    else
         ms_timer_start(&r->wake, r->engine->loop, 0, wake_kill, r);
 }
 

@@ -1,5 +1,6 @@
 --- A connection to a Docker-compatible engine.
 local errors = require "moonsand.errors"
+local image = require "moonsand.image"
 local json = require "moonsand.json"
 local options = require "moonsand.options"
 local pack = require "moonsand.pack"
@@ -118,7 +119,8 @@ function Engine.step(_)
   return sched.step()
 end
 
---- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal.
+--- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal that the
+--- program handles, such as Ctrl-C; SIGCHLD, SIGWINCH and a stop and its end do not count.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Engine.wait(_, seconds)
@@ -296,12 +298,36 @@ function Engine:request(given)
   return body, status
 end
 
+local leaving = {} -- requests that nobody waits for -> handle
+
+--- A request whose outcome nobody needs, made on the way out: waited for where that can be done, so that a program
+--- may exit after it; in a task that is being cancelled, which cannot wait any more, it goes on by itself.
+---@param given table as of request(), without callbacks
+function Engine:leave(given)
+  local _, main = coroutine.running()
+  if main or coroutine.isyieldable() then
+    pcall(self.request, self, given)
+    return
+  end
+  local raw = self._raw:request(given)
+  if raw then
+    leaving[raw] = { _news = function()
+      if raw:done() then
+        leaving[raw] = nil
+      end
+    end }
+    sched.register(raw, leaving[raw])
+  end
+end
+
 --- A sandbox: an image plus limits. See moonsand.sandbox for the options.
 ---@param given table
 ---@return moonsand.Sandbox? sandbox, moonsand.Error? err
 function Engine:sandbox(given)
   return sandbox.new(self, given, 2)
 end
+
+Engine.image = image.image
 
 -- Images on the engine: what is there (image/store.lua), on its way (image/transfer.lua), no longer of use.
 Engine.has, Engine.inspect, Engine.images, Engine.history = store.has, store.inspect, store.list, store.history

@@ -24,6 +24,7 @@ M.null = json.null
 M.monotonic = core.monotonic
 
 M.connect = engine.connect
+M.images = require "moonsand.images"
 M.spawn = sched.spawn
 M.map = sched.map
 M.sleep = sched.sleep

@@ -1,12 +1,15 @@
 --- What several commands share: connecting, and the default image.
+local bootstrap = require "moonsand.image.bootstrap"
 local json = require "moonsand.json"
 local moonsand = require "moonsand"
 local term = require "moonsand.cli.term"
 
 local M = {}
 
---- Tried in this order when no image is named.
-M.images = { "python:3.10-slim", "localhost/moonsand/base:bookworm" }
+--- Taken when no image is named, in this order, of what is on the engine.
+local function defaults(engine)
+  return { "python:3.10-slim", (bootstrap.name(bootstrap.declare(), engine:facts().arch)) }
+end
 
 --- Adds --engine.
 function M.engine_option(command)
@@ -26,7 +29,7 @@ function M.connect(args)
   return engine
 end
 
---- The image named, $MOONSAND_IMAGE, or the first of M.images that is there.
+--- The image named, $MOONSAND_IMAGE, or the first of the defaults that is there.
 ---@return string
 function M.image(engine, named)
   if named then
@@ -36,7 +39,8 @@ function M.image(engine, named)
   if from_env and from_env ~= "" then
     return from_env
   end
-  for _, ref in ipairs(M.images) do
+  local images = defaults(engine)
+  for _, ref in ipairs(images) do
     local there, err = engine:has(ref)
     if there then
       return ref
@@ -45,7 +49,7 @@ function M.image(engine, named)
     end
   end
   error(("the engine has none of the images %s: name one with --image or $MOONSAND_IMAGE, "
-    .. "or get one with `moonsand image pull %s`"):format(table.concat(M.images, ", "), M.images[1]), 0)
+    .. "or get one with `moonsand image pull %s`"):format(table.concat(images, ", "), images[1]), 0)
 end
 
 --- Prints a value as one line of JSON.

@@ -69,19 +69,37 @@ function M.check_host(findings, facts)
   end
   table.sort(dirs)
   for _, dir in ipairs(dirs) do
-    local free = type(disk[dir]) == "table" and disk[dir].free_bytes
-    if type(free) == "number" then
-      local level = free < 256 << 20 and "fail" or free < 2 << 30 and "warn" or "ok"
-      note(findings, "disk " .. dir, level, term.bytes(free) .. " free",
-        level ~= "ok" and "images and layers need room: `docker image prune`, or a larger disk" or nil)
-    end
+    M.check_disk(findings, dir, disk[dir])
   end
+end
+
+--- What is free on the file system of a directory.
+---@param findings moonsand.Finding[]
+---@param dir string
+---@param disk any table with free_bytes, free_inodes
+function M.check_disk(findings, dir, disk)
+  disk = type(disk) == "table" and disk or {}
+  local free, inodes = disk.free_bytes, disk.free_inodes
+  if type(free) ~= "number" then
+    return
+  end
+  local level = free < 256 << 20 and "fail" or free < 2 << 30 and "warn" or "ok"
+  local message = term.bytes(free) .. " free"
+  -- File systems that make inodes as they are needed tell of none, or of a great many.
+  if type(inodes) == "number" and inodes > 0 and inodes < 20000 then
+    level = level == "ok" and "warn" or level
+    message = ("%s, and room for %d files"):format(message, inodes)
+  end
+  note(findings, "disk " .. dir, level, message,
+    level ~= "ok" and "images and layers need room: `docker image prune`, or a larger disk" or nil)
 end
 
 local function check_versions(findings, facts)
   local versions = {}
   for name, version in pairs(facts.components) do
-    versions[name:lower()] = version
+    -- Podman calls it "OCI Runtime (runc)", and its version "runc version 1.1.5 ..."
+    name = name:lower():match "^oci runtime %((.-)%)$" or name:lower()
+    versions[name] = tostring(version):match "version ([%w.+~-]+)" or version
   end
   versions[facts.kind] = versions[facts.kind] or facts.engine_version
   for _, name in ipairs { "docker", "podman", "containerd", "runc", "crun" } do
@@ -131,6 +149,37 @@ function M.check_engine(findings, facts)
   end
 end
 
+--- Image builds and the exception network = "bridge" need a way out. status: embedded_status(), decoded, where the
+--- engine is the embedded one.
+function M.check_network(findings, facts, status)
+  local net = type(status) == "table" and type(status.network) == "table" and status.network or {}
+  if facts.has_bridge then
+    note(findings, "network", "ok", "for image builds, and for runs that ask for it" ..
+      (net.subnet and (": bridge %s, %s"):format(tostring(net.bridge), tostring(net.subnet)) or ""))
+    if net.bridge and not net.apart then
+      note(findings, "network", "warn", "containers that have one can reach each other",
+        "load br_netfilter, then start the engine again")
+    end
+  else
+    note(findings, "network", "warn", "none: image builds cannot fetch anything" ..
+      (net.missing and ": " .. tostring(net.missing) or ""),
+      net.missing and "runs need none; for builds: remove the cause, then start the engine again"
+        or "runs need none; builds do: give the engine its default network")
+  end
+end
+
+--- Where the engine keeps images and containers, when that is this machine's disk.
+function M.check_storage(findings, engine)
+  local info = engine:facts()["local"] and engine:request { path = "/info" }
+  local dir = type(info) == "table" and info.DockerRootDir
+  if type(dir) == "string" and dir:sub(1, 1) == "/" and not dir:find("\0", 1, true) then
+    local disk = core.disk(dir)
+    if disk then
+      M.check_disk(findings, dir, disk)
+    end
+  end
+end
+
 local script = 'import sys; print(6 * 7, "python", sys.version.split()[0])'
 
 --- Runs one real container.
@@ -155,6 +204,15 @@ function M.check_run(findings, engine, image)
     note(findings, "container", "ok", ("%s ran in %.2f s, %.2f s of it ours"):format(
       ref, result.wall_s + result.overhead_s, result.overhead_s))
   end
+end
+
+--- Of the embedded engine in the default place, if that is the one we talk to.
+local function embedded_status(facts)
+  local status = json.decode(core.embedded_status() or "")
+  if type(status) == "table" and facts.endpoint == "unix://" .. tostring(status.socket) then
+    return status
+  end
+  return nil
 end
 
 local colours = { ok = "green", warn = "yellow", fail = "red" }
@@ -182,7 +240,10 @@ function M.main(args)
   engine, err = moonsand.connect { endpoint = args.engine, timeout = 15 }
   if engine then
     local _ <close> = engine
-    M.check_engine(findings, engine:facts())
+    local facts = engine:facts()
+    M.check_engine(findings, facts)
+    M.check_network(findings, facts, embedded_status(facts))
+    M.check_storage(findings, engine)
     term.progress "running a container"
     M.check_run(findings, engine, args.image)
   else

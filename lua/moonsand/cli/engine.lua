@@ -66,6 +66,13 @@ local function show(status, as_json)
   elseif status.running then
     io.stdout:write(("running: %s at unix://%s (process %s, log %s)\n"):format(
       tostring(status.kind), tostring(status.socket), tostring(status.pid), tostring(status.log)))
+    local net = type(status.network) == "table" and status.network or {}
+    if net.missing then
+      io.stdout:write(("no network for image builds: %s\n"):format(term.line(tostring(net.missing))))
+    elseif net.bridge then
+      io.stdout:write(("network for image builds: bridge %s, %s\n"):format(
+        tostring(net.bridge), tostring(net.subnet)))
+    end
   else
     io.stdout:write "not running\n"
   end
