@@ -63,8 +63,13 @@ local function credentials(given, registry)
   return found, err
 end
 
-local function refused(err, found, why, registry)
-  if err.code ~= "denied" or found then
+local function refused(engine, err, found, why, registry)
+  if err.code ~= "denied" then
+    return nil, err
+  elseif found then
+    if found.identity_token and err.op == "push" and engine:facts().kind == "podman" then
+      err.message = err.message .. " (Podman pushes with a password only, and this is an identity token)"
+    end
     return nil, err
   elseif why then
     err.message = ("%s (credentials: %s)"):format(err.message, why.message)
@@ -103,7 +108,7 @@ function M.pull(engine, ref, given)
     timeout = o.timeout,
   }, o.on_progress)
   if not ok then
-    return refused(err, found, why, parsed.registry)
+    return refused(engine, err, found, why, parsed.registry)
   end
   local facts
   facts, err = store.inspect(engine, ref)
@@ -160,7 +165,7 @@ function M.push(engine, ref, given)
     pushed(object, result)
   end)
   if not ok then
-    return refused(err, found, why, parsed.registry)
+    return refused(engine, err, found, why, parsed.registry)
   elseif not result.digest then
     return errors.fail("engine", ("push of %s: the engine tells no error and no digest"):format(ref), { op = "push" })
   end
