@@ -447,7 +447,8 @@ static int watch(moonsand_command *c, moonsand_error **err)
             return -1;
     c->pid_fd = pidfd_open(c->pid, 0);
     if (c->pid_fd < 0) {
-        if (errno != ENOSYS)
+        /* ESRCH: it has ended, and a host that ignores SIGCHLD has no zombies. */
+        if (errno != ENOSYS && errno != ESRCH)
             return ms_fail_errno(err, errno, "pidfd_open");
         ms_timer_start(&c->poll, c->loop, POLL_EXIT, on_poll, c);
         return 0;
