@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "loop.h"
 #include "mem.h"
 #include "program.h"
@@ -368,22 +369,13 @@ static int stdin_fd(const moonsand_command_options *o, moonsand_error **err)
         close_fd(&fd);
         return -1;
     }
-    const char *p = o->stdin_data;
-    size_t left = p != NULL ? o->stdin_len : 0;
-    while (left != 0) {
-        ssize_t n = write(fd, p, left);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            ms_fail_errno(err, errno, "cannot keep the program's stdin");
-            close(fd);
-            return -1;
-        }
-        p += n;
-        left -= (size_t)n;
+    if (o->stdin_data == NULL)
+        return fd;
+    if (ms_write_all(fd, o->stdin_data, o->stdin_len) != 0 || lseek(fd, 0, SEEK_SET) != 0) {
+        ms_fail_errno(err, errno, "cannot keep the program's stdin");
+        close(fd);
+        return -1;
     }
-    if (p != NULL)
-        lseek(fd, 0, SEEK_SET);
     return fd;
 }
 
