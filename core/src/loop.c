@@ -326,26 +326,25 @@ int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err)
 static const int quiet_signals[] = {SIGCHLD, SIGWINCH, SIGURG,  SIGTSTP,  SIGTTIN,
                                     SIGTTOU, SIGCONT,  SIGPROF, SIGVTALRM};
 
-/* Blocks the quiet signals during a wait: *mask is for ppoll(2). They make the signalfd readable
- * instead, so that the wait ends in any case and their handlers run at once; only the error is
- * missing. One that the caller itself has blocked stays out, or it would make each wait end. */
-static void quiet(const moonsand_loop *loop, sigset_t *mask)
+/* Blocks the quiet signals, and has the signalfd look for them instead: a wait then ends when one
+ * comes, without an error, and its handler runs as soon as *old is the mask again. What the caller
+ * itself has blocked stays out, or it would make each wait end. */
+static void block_quiet(const moonsand_loop *loop, sigset_t *old)
 {
-    sigset_t ours;
-    sigemptyset(&ours);
-    pthread_sigmask(SIG_BLOCK, NULL, mask);
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof quiet_signals / sizeof *quiet_signals; i++)
+        sigaddset(&set, quiet_signals[i]);
+    pthread_sigmask(SIG_BLOCK, &set, old);
     for (size_t i = 0; i < sizeof quiet_signals / sizeof *quiet_signals; i++) {
-        if (!sigismember(mask, quiet_signals[i]))
-            sigaddset(&ours, quiet_signals[i]);
-        sigaddset(mask, quiet_signals[i]);
+        if (sigismember(old, quiet_signals[i]))
+            sigdelset(&set, quiet_signals[i]);
     }
-    signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC); /* changes what it watches; cannot fail */
+    signalfd(loop->quiet_fd, &set, SFD_CLOEXEC); /* only changes the set; cannot fail */
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
 {
-    sigset_t mask;
-    quiet(loop, &mask);
     struct pollfd p[] = {{.fd = loop->epfd, .events = POLLIN},
                          {.fd = loop->quiet_fd, .events = POLLIN}};
     int64_t now = ms_now_ns();
@@ -353,13 +352,16 @@ int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error *
     for (;;) {
         int64_t left = end > now ? end - now : 0;
         struct timespec t = {.tv_sec = left / MS_S, .tv_nsec = left % MS_S};
+        sigset_t old;
+        block_quiet(loop, &old);
         /* Not epoll_wait(2): ppoll(2) takes nanoseconds, and a stop and its end without a handler
          * do not make it end. */
-        int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &t, &mask);
-        if (n < 0 && errno == EINTR)
+        int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &t, NULL), why = errno;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (n < 0 && why == EINTR)
             return ms_fail(err, MOONSAND_E_INTERRUPTED, "a signal arrived while waiting");
         if (n < 0)
-            return ms_fail_errno(err, errno, "ppoll");
+            return ms_fail_errno(err, why, "ppoll");
         if (n == 0 || p[0].revents != 0)
             return 0;
         now = ms_now_ns();
