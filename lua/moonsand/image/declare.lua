@@ -395,6 +395,20 @@ function M.bytes(source)
   return read_all(source.host)
 end
 
+-- With a lock, a requirements file says only where packages come from.
+local index_options = { ["-i"] = true, ["--index-url"] = true, ["--extra-index-url"] = true, ["-f"] = true,
+  ["--find-links"] = true, ["--no-index"] = true, ["--trusted-host"] = true }
+
+local function index_lines(data)
+  local out = {}
+  for line in data:gmatch "[^\r\n]+" do
+    if index_options[line:match "^%s*(%-%-?[%w-]+)" or ""] then
+      out[#out + 1] = line .. "\n"
+    end
+  end
+  return out
+end
+
 local program
 
 --- What the packages stage finds in moonsand/: its program, its options, requirements files. Each is
@@ -416,6 +430,13 @@ function M.packages_context(o)
   end
   if o.lock then
     local lines = {}
+    if o.requirements then
+      local data, err = M.bytes(o.requirements)
+      if not data then
+        return nil, err
+      end
+      lines = index_lines(data)
+    end
     for _, p in ipairs(o.lock.pip) do
       lines[#lines + 1] = ("%s==%s --hash=%s\n"):format(p.name, p.version, table.concat(p.hashes, " --hash="))
     end
