@@ -2,53 +2,16 @@
 -- own; nothing of how it was fetched stays; what was fetched once is not fetched again; locks.
 local builders = require "spec.support.builders"
 local engines = require "spec.support.engines"
+local packages = require "spec.support.packages"
 
-local url = "https://127.0.0.1:8443/simple/"
-local dir, ca
-local bases = {}
+local index = packages.index
 
-local function index(rest)
-  return { data = "--index-url " .. url .. "\n" .. rest }
-end
-
-setup(function()
-  dir = builders.directory()
-  assert(os.execute(("python3 spec/support/index.py '%s'"):format(dir)))
-  ca = dir .. "/ca.pem"
-end)
-
-teardown(function()
-  builders.remove(dir)
-end)
-
--- The test image with the index in it.
-local function base(b)
-  if not bases[b.builder] then
-    local files = {}
-    for _, path in ipairs { "spec/index", "usr/lib/python3/dist-packages/spec_index.py",
-      "usr/lib/python3/dist-packages/spec_index.pth" } do
-      files["/" .. path] = dir .. "/image/" .. path
-    end
-    bases[b.builder] = assert(b.image { from = engines.image, files = files, env = { BUILDER = b.builder } }).ref
-  end
-  return bases[b.builder]
-end
+setup(packages.setup)
+teardown(packages.teardown)
 
 builders.each(describe, "packages", function(b)
-  local function image(what, how)
-    how = how or {}
-    local fetched = {}
-    local on_progress = how.on_progress
-    how.ca = how.ca ~= false and ca or nil
-    how.on_progress = function(e)
-      fetched[#fetched + 1] = (e.line or ""):match "Downloading .-([%w.-]+%.whl)"
-      if on_progress then
-        on_progress(e)
-      end
-    end
-    what.from = base(b)
-    local made, err = b.image(what, how)
-    return made, err, table.concat(fetched, " ")
+  local function image(...)
+    return packages.image(b, ...)
   end
 
   it("are installed as pip would, with nothing of the build in the image", function()
@@ -68,10 +31,10 @@ print(json.dumps([tiny.VERSION, d.version, subprocess.run([shutil.which("tiny-ru
 ]])
     assert.same({ "1.0", "1.0", "1.0\n", "script\n", true, {}, false, true, #("*," .. secret) .. "\n" }, seen)
     -- neither the certificates nor the proxy, in layers, history, environment, or labels
-    local f = assert(io.open(ca))
+    local f = assert(io.open(packages.ca))
     local line = f:read "a":match "\n([%w+/=]+)\n"
     f:close()
-    local tar = dir .. "/" .. b.builder .. ".tar"
+    local tar = packages.dir .. "/" .. b.builder .. ".tar"
     assert(made:save(tar))
     for _, word in ipairs { line, secret } do
       local p = io.popen(("grep -c -a -F -e '%s' '%s'"):format(word, tar))
@@ -103,26 +66,6 @@ print(json.dumps([tiny.VERSION, d.version, subprocess.run([shutil.which("tiny-ru
     assert.equal("", fetched)
     assert.same({ false, true }, builders.python(b.engine(), less,
       "import importlib.util as i; print(json.dumps([i.find_spec('tiny') is not None, i.find_spec('second') is not None]))"))
-  end)
-
-  it("can be locked, and the lock makes the same", function()
-    local made = assert(image { requirements = index "tiny\nsecond\n" })
-    local lock = assert(made:lock())
-    assert.equal(1, lock.version)
-    assert.same({ "second", "tiny" }, { lock.pip[1].name, lock.pip[2].name })
-    assert.equal("1.1", lock.pip[2].version)
-    assert.matches("^sha256:%x+$", lock.pip[2].hashes[1])
-    assert.equal(made.base.id, lock.base.id)
-    local again = assert(image { lock = lock, requirements = index "", env = { U = builders.unique() } })
-    local second = assert(again:lock())
-    assert.same(lock.pip, second.pip)
-    assert.equal(lock.tree, second.tree)
-    lock.pip[1].hashes = { "sha256:" .. ("0"):rep(64) }
-    local none, err = image { lock = lock, requirements = index "" }
-    assert.is_nil(none)
-    assert.equal("build", err.code)
-    assert.matches("hash", err.message)
-    assert.same({}, builders.leftovers(b.engine()))
   end)
 
   it("fail with the reason", function()

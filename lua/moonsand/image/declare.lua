@@ -13,6 +13,9 @@ M.default_base = "python:3.10-slim"
 
 local max_line = 60000 -- bytes; Docker's builder reads lines of less than 64 KiB
 
+-- The checks raise without a position; read() adds that of its caller.
+local nowhere = 1000
+
 ---@class moonsand.Declaration
 ---@field kind "reference"|"list"|"packages"|"dockerfile"
 
@@ -307,23 +310,19 @@ local function check_locked(o)
   return true
 end
 
---- Reads what engine:image() was given. Raises for mistakes; nil, err when a lock does not fit.
----@param what any
----@param level integer? whom to blame
----@return moonsand.Declaration? declaration, moonsand.Error? err
-function M.read(what, level)
-  level = (level or 1) + 1
+local function read(what)
+  local level = nowhere
   if type(what) == "string" then
     reference.check_any(what, level)
     return { kind = "reference", ref = what }
   elseif type(what) ~= "table" then
-    error(("engine:image wants a reference or a declaration, got %s"):format(type(what)), level)
+    error(("engine:image wants a reference or a declaration, got %s"):format(type(what)), 0)
   elseif what[bootstrap_field] then
-    return M.read({ from = what }, level)
+    return read { from = what }
   elseif #what > 0 then
     local out = {}
     for i, item in ipairs(what) do
-      local one, err = M.read(item, level)
+      local one, err = read(item)
       if not one then
         return nil, err
       end
@@ -349,6 +348,18 @@ function M.read(what, level)
   end
   o.from = o.from or M.default_base
   return o
+end
+
+--- Reads what engine:image() was given. Raises for mistakes; nil, err when a lock does not fit.
+---@param what any
+---@param level integer? whom to blame
+---@return moonsand.Declaration? declaration, moonsand.Error? err
+function M.read(what, level)
+  local ok, o, err = pcall(read, what)
+  if not ok then
+    error(o, (level or 1) + 1)
+  end
+  return o, err
 end
 
 --- Does the declaration install Python packages?
