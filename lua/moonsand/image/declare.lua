@@ -13,6 +13,9 @@ M.default_base = "python:3.10-slim"
 
 local max_line = 60000 -- bytes; Docker's builder reads lines of less than 64 KiB
 
+-- The checks raise without a position; read() adds that of its caller.
+local nowhere = 1000
+
 ---@class moonsand.Declaration
 ---@field kind "reference"|"list"|"packages"|"dockerfile"
 
@@ -307,23 +310,19 @@ local function check_locked(o)
   return true
 end
 
---- Reads what engine:image() was given. Raises for mistakes; nil, err when a lock does not fit.
----@param what any
----@param level integer? whom to blame
----@return moonsand.Declaration? declaration, moonsand.Error? err
-function M.read(what, level)
-  level = (level or 1) + 1
+local function read(what)
+  local level = nowhere
   if type(what) == "string" then
     reference.check_any(what, level)
     return { kind = "reference", ref = what }
   elseif type(what) ~= "table" then
-    error(("engine:image wants a reference or a declaration, got %s"):format(type(what)), level)
+    error(("engine:image wants a reference or a declaration, got %s"):format(type(what)), 0)
   elseif what[bootstrap_field] then
-    return M.read({ from = what }, level)
+    return read { from = what }
   elseif #what > 0 then
     local out = {}
     for i, item in ipairs(what) do
-      local one, err = M.read(item, level)
+      local one, err = read(item)
       if not one then
         return nil, err
       end
@@ -349,6 +348,18 @@ function M.read(what, level)
   end
   o.from = o.from or M.default_base
   return o
+end
+
+--- Reads what engine:image() was given. Raises for mistakes; nil, err when a lock does not fit.
+---@param what any
+---@param level integer? whom to blame
+---@return moonsand.Declaration? declaration, moonsand.Error? err
+function M.read(what, level)
+  local ok, o, err = pcall(read, what)
+  if not ok then
+    error(o, (level or 1) + 1)
+  end
+  return o, err
 end
 
 --- Does the declaration install Python packages?
@@ -395,6 +406,20 @@ function M.bytes(source)
   return read_all(source.host)
 end
 
+-- With a lock, a requirements file says only where packages come from.
+local index_options = { ["-i"] = true, ["--index-url"] = true, ["--extra-index-url"] = true, ["-f"] = true,
+  ["--find-links"] = true, ["--no-index"] = true, ["--trusted-host"] = true }
+
+local function index_lines(data)
+  local out = {}
+  for line in data:gmatch "[^\r\n]+" do
+    if index_options[line:match "^%s*(%-%-?[%w-]+)" or ""] then
+      out[#out + 1] = line .. "\n"
+    end
+  end
+  return out
+end
+
 local program
 
 --- What the packages stage finds in moonsand/: its program, its options, requirements files. Each is
@@ -416,6 +441,13 @@ function M.packages_context(o)
   end
   if o.lock then
     local lines = {}
+    if o.requirements then
+      local data, err = M.bytes(o.requirements)
+      if not data then
+        return nil, err
+      end
+      lines = index_lines(data)
+    end
     for _, p in ipairs(o.lock.pip) do
       lines[#lines + 1] = ("%s==%s --hash=%s\n"):format(p.name, p.version, table.concat(p.hashes, " --hash="))
     end

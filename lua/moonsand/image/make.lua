@@ -278,6 +278,10 @@ local function make_dockerfile(engine, o, how)
     end
   end
   how.builder, how.anchor_image = build.builder(engine, how.builder, read.buildkit), base and base.id
+  if how.builder == "podman" and facts.escaping then
+    return errors.fail("build", ("%s in the context is a symbolic link out of it, and Podman takes no such context"):format(
+      facts.escaping), { op = "build", step = "context", log = {} })
+  end
   local outcome
   outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args, target = o.target,
     labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
