@@ -21,7 +21,7 @@ help:
 	@echo 'make test       everything: C tests, fuzz corpora, specs on a private Docker and a private Podman'
 	@echo 'make test-c     the C tests only         make test-lua   the specs only    (FILTER=text narrows both)'
 	@echo 'make asan       all tests with AddressSanitizer and UBSan, in build-asan/'
-	@echo 'make valgrind   the C tests under valgrind'
+	@echo 'make valgrind   all tests under valgrind'
 	@echo 'make fuzz       libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) a target (FILTER=text narrows), in build-fuzz/'
 	@echo 'make lint       format, luacheck, house rules      make format   mends the format'
 	@echo 'make bench      moonsand beside docker run, docker-py and podman run   (SUBJECT=runs: only bench/runs.lua)'
@@ -72,7 +72,7 @@ asan: build-asan
 valgrind:
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory build
-	@tools/test.sh --build $(BUILD) --valgrind --c $(FILTER_FLAG)
+	@tools/test.sh --build $(BUILD) --valgrind $(FILTER_FLAG)
 
 fuzz:
 	@tools/deps.sh test

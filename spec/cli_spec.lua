@@ -67,8 +67,23 @@ describe("a terminal", function()
   it("is not driven by what a program prints", function()
     assert.equal("a\n\tb\\x1b[31m\\x00\\x7f\\x0d\\x08", term.harmless "a\n\tb\27[31m\0\127\r\b")
     assert.equal("\\u{9b}31m", term.harmless "\u{9b}31m")
+    assert.equal("\\x9b31m \\x9d0;x", term.harmless "\x9b31m \x9d0;x") -- as terminals without UTF-8 read it
+    assert.equal("a\xff\\x9bb", term.harmless "a\xff\x9bb")
     assert.equal("grüß 日本", term.harmless "grüß 日本")
     assert.equal("a b", term.line "a\n\tb")
+  end)
+
+  it("is not driven by a character that comes in two pieces", function()
+    local text = "a\u{9b}31m grüß 日本 🌙 \xc2"
+    for size = 1, #text do
+      local filter, out = term.filter(), {}
+      for from = 1, #text, size do
+        out[#out + 1] = filter(text:sub(from, from + size - 1))
+        assert.is_nil(out[#out]:find "[\xc2-\xf4][\x80-\xbf]?[\x80-\xbf]?$" and not utf8.len(out[#out]) or nil)
+      end
+      out[#out + 1] = filter()
+      assert.equal("a\\u{9b}31m grüß 日本 🌙 \xc2", table.concat(out), "pieces of " .. size)
+    end
   end)
 
   it("gets no colours from us when it is none", function()
@@ -138,6 +153,54 @@ describe("flaws by version", function()
     assert.equal("ok", level.docker)
     assert.equal("warn", level.socket)
     assert.equal("warn", level.rootless)
+  end)
+
+  it("are found under the names that Podman gives its parts", function()
+    local findings = {}
+    doctor.check_engine(findings, {
+      kind = "podman", engine_version = "5.4.2", api_version = "1.41", found_by = "socket",
+      endpoint = "unix:///no/such.sock", rootless = true, userns_remap = false,
+      components = {
+        ["Podman Engine"] = "5.4.2", ["OCI Runtime (runc)"] = "runc version 1.2.7?commit: x?spec: 1.0.2-dev",
+      },
+    })
+    local seen = {}
+    for _, f in ipairs(findings) do
+      seen[f.name] = f
+    end
+    assert.equal("fail", seen.runc.level)
+    assert.matches("CVE-2025-31133", seen.runc.message, 1, true)
+    assert.equal("ok", seen.podman.level)
+  end)
+
+  it("and a disk may be full of small files", function()
+    local findings = {}
+    doctor.check_disk(findings, "/a", { free_bytes = 1 << 40, free_inodes = 500 })
+    doctor.check_disk(findings, "/b", { free_bytes = 1 << 40, free_inodes = 0 }) -- btrfs tells none
+    doctor.check_disk(findings, "/c", "nonsense")
+    assert.equal("warn", findings[1].level)
+    assert.equal("ok", findings[2].level)
+    assert.is_nil(findings[3])
+  end)
+
+  it("the network for image builds among them", function()
+    local function found(facts, status)
+      local findings = {}
+      doctor.check_network(findings, facts, status)
+      return findings
+    end
+    local net = { bridge = "ms-1", subnet = "198.18.7.0/24", apart = true }
+    local f = found({ has_bridge = true }, { network = net })
+    assert.equal("ok", f[1].level)
+    assert.matches("198.18.7.0/24", f[1].message, 1, true)
+    assert.equal(1, #f)
+    net.apart = false
+    assert.equal("warn", found({ has_bridge = true }, { network = net })[2].level)
+    assert.equal("ok", found({ has_bridge = true })[1].level)
+    f = found({ has_bridge = false }, { network = { missing = "iptables is not installed" } })
+    assert.equal("warn", f[1].level)
+    assert.matches("iptables is not installed", f[1].message, 1, true)
+    assert.equal("warn", found({ has_bridge = false })[1].level)
   end)
 
   it("and the machine's facts may lack anything", function()
@@ -214,6 +277,17 @@ describe("with an engine", function()
     assert.equal(143, status)
   end)
 
+  it("run takes a script whose name begins with a dash", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(os.execute("mkdir " .. dir))
+    write(dir .. "/-c.py", "print('ran')")
+    local out, _, status = moonsand(("run %s/-c.py --engine %s --image %s"):format(dir, docker, base))
+    os.execute("rm -r " .. dir)
+    assert.equal("ran\n", out)
+    assert.equal(0, status)
+  end)
+
   it("run --json gives the result", function()
     local dir = os.tmpname()
     os.remove(dir)
@@ -233,6 +307,23 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
     assert.equal("artefact", f:read "a")
     f:close()
     os.execute("rm -r " .. dir)
+  end)
+
+  it("run takes every limit as a flag", function()
+    local out, _, status = run("print('x' * 4000)", "--json --cpus 0.25 --memory 64m --pids 40 --disk 8m --shm 4m "
+      .. "--open-files 100 --max-output 2k --max-artefacts 1m --timeout 10s --exec-tmp")
+    local r = json.decode(out)
+    assert.equal(125, status)
+    assert.equal("output_limit", r.status)
+    assert.equal(2048, #r.stdout)
+    local i = r.isolation
+    assert.same({ 0.25, 64 << 20, 40, 8 << 20, 4 << 20, 100 },
+      { i.cpus, i.memory, i.pids, i.tmp.bytes, i.shm, i.open_files })
+    assert.same({ "exec_tmp" }, i.exceptions)
+    local _, err
+    _, err, status = run("pass", "--runtime no-such-runtime")
+    assert.equal(125, status)
+    assert.matches("no-such-runtime", err, 1, true)
   end)
 
   it("run feeds stdin from a slow pipe while output streams", function()
@@ -258,10 +349,11 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
     local out, _, status = moonsand(("doctor --json --engine %s --image %s"):format(docker, base))
     local answer = json.decode(out)
     assert.equal(answer.ok and 0 or 1, status)
-    local seen = {}
+    local seen, root = {}, assert(require "moonsand".connect(docker)):request({ path = "/info" }).DockerRootDir
     for _, f in ipairs(answer.findings) do
       seen[f.name] = f.level
     end
+    assert.truthy(seen["disk " .. root])
     assert.equal("ok", seen.engine)
     assert.equal("ok", seen.container)
     assert.truthy(seen.cgroup)

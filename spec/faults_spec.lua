@@ -1,12 +1,12 @@
 -- What real engines cannot be made to show, by a proxy in front of one.
 local engines = require "spec.support.engines"
 local moonsand = require "moonsand"
+local uv = require "luv"
 
 local PROGRAM = "import time\nprint('before', flush=True)\ntime.sleep(0.5)\nprint('MARK', flush=True)\ntime.sleep(20)"
 
---- Calls f(engine) with the engine seen through the proxy.
+--- Calls f(engine, path) with the engine seen through the proxy, which listens at the path.
 local function through(kind, mode, f)
-  local uv = require "luv"
   local path = os.tmpname()
   os.remove(path)
   local upstream = engines.url[kind]:match "^unix://(.*)$"
@@ -23,11 +23,12 @@ local function through(kind, mode, f)
   end
   local ok, err = pcall(function()
     local engine = assert(moonsand.connect("unix://" .. path))
-    f(engine)
+    f(engine, path)
     engine:close()
   end)
   os.execute("kill " .. pid)
   os.remove(path)
+  os.remove(path .. ".created")
   assert(ok, err)
 end
 
@@ -52,6 +53,46 @@ engines.each(describe, "faults", function(kind)
     end)
   end)
 
+  it("cancelled while the engine does not answer to create, it ends soon, and the container goes", function()
+    assert(engines.box(kind):run { code = "pass" }) -- the image has its agent
+    through(kind, "hold", function(engine)
+      local h = assert(assert(engine:sandbox { image = engines.image }):start { code = "print(1)" })
+      local _, err = h:wait(1)
+      assert.equal("timeout", err.code)
+      assert.equal("creating", h:phase())
+      local began = moonsand.monotonic()
+      h:cancel()
+      local r = assert(h:wait(20))
+      assert.equal("cancelled", r.status)
+      assert.is_true(moonsand.monotonic() - began < 8)
+    end)
+  end)
+
+  it("closed while an image gets its agent, the engine keeps no container of that", function()
+    local engine = engines.engine(kind)
+    local name = ("moonsand-spec-%d"):format(math.random(1 << 40))
+    local ref = "localhost/moonsand/spec-fresh:" .. name
+    assert(engine:request {
+      method = "POST",
+      path = "/containers/create?name=" .. name,
+      body = { Image = engines.image, Cmd = { "true" }, NetworkDisabled = true, HostConfig = { NetworkMode = "none" } },
+    })
+    assert(engine:request {
+      method = "POST",
+      path = ("/commit?container=%s&repo=localhost/moonsand/spec-fresh&tag=%s&changes=LABEL%%20x=%s")
+        :format(name, name, name),
+      body = {},
+    })
+    assert(engine:request { method = "DELETE", path = "/containers/" .. name .. "?force=1&v=1" })
+    through(kind, "hold", function(held)
+      local h = assert(assert(held:sandbox { image = ref }):start { code = "print(1)" })
+      local _, err = h:wait(1)
+      assert.equal("timeout", err.code)
+      assert.equal("preparing", h:phase())
+    end) -- closes it
+    assert(engine:request { method = "DELETE", path = "/images/" .. ref })
+  end)
+
   it("a connection that breaks is lost, with the partial output, and the container dies", function()
     through(kind, "cut", function(engine)
       local r = assert(assert(engine:sandbox { image = engines.image }):run { code = PROGRAM })
@@ -69,4 +110,36 @@ engines.each(describe, "faults", function(kind)
       assert.equal("before\n", r.stdout)
     end)
   end)
+
+  -- The engine creates the container after everybody who waited for it has gone.
+  for _, mode in ipairs { "late-create", "late-answer" } do
+    for _, given_up in ipairs { "run", "engine" } do
+      it(("a closed %s whose create call is under way leaves no container: %s"):format(given_up, mode), function()
+        through(kind, mode, function(engine, path)
+          local h = assert(assert(engine:sandbox { image = engines.image }):start { code = "print(1)" })
+          local function step(seconds)
+            local due = moonsand.monotonic() + seconds
+            while moonsand.monotonic() < due do
+              engine:wait(0.02)
+              engine:step()
+            end
+          end
+          while h:phase() ~= "creating" do
+            assert.is_true(h:phase() == "preparing", h:phase())
+            step(0.01)
+          end
+          step(0.2) -- the call reaches the proxy
+          assert.equal("creating", h:phase())
+          if given_up == "run" then
+            h:close()
+            step(2)
+          else
+            engine:close()
+            uv.sleep(1000)
+          end
+          assert.truthy(uv.fs_stat(path .. ".created"), "the engine was not asked")
+        end)
+      end)
+    end
+  end
 end)

@@ -131,6 +131,16 @@ os.symlink("/etc", "/tmp/out")
     assert.equal(0, #r.artefacts)
   end)
 
+  it("variables take the place of ours, whoever reads them", function()
+    local shell = assert(box:run { code = "echo $HOME $TMPDIR", language = "sh", env = { HOME = "/tmp/work" } })
+    assert.equal("/tmp/work /tmp\n", shell.stdout)
+    local r = assert(box:run {
+      code = "print(open('/proc/self/environ', 'rb').read().count(b'HOME='))",
+      env = { HOME = "/tmp/work" },
+    })
+    assert.equal("1\n", r.stdout)
+  end)
+
   it("parameters stand in $MOONSAND_PARAMS", function()
     local r = assert(box:run {
       code = "import json, os\nprint(json.load(open(os.environ['MOONSAND_PARAMS']))['fast'])",

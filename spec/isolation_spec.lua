@@ -167,6 +167,25 @@ for path in ("/data/x", "/x"):
     assert.equal("refused /data/x\nrefused /x\n", r.stdout)
   end)
 
+  it("finds the image with the agent by a name that only this machine can know", function()
+    local engine = engines.engine(kind)
+    assert(engines.box(kind):run { code = "pass" })
+    local f = io.open "/etc/machine-id"
+    if not f then
+      pending "this machine has no /etc/machine-id"
+      return
+    end
+    local machine = f:read "l"
+    f:close()
+    local id = assert(engine:request { path = "/images/" .. engines.image .. "/json" }).Id
+    local agent = (os.getenv "MOONSAND_BUILD" or "build") .. "/agent/moonsand-agent"
+    local p = assert(io.popen(("unset LD_PRELOAD; { printf '%%s%%s\\0' %s %s; cat %s; } | sha256sum")
+      :format(machine, id, agent)))
+    local tag = p:read "l":sub(1, 32)
+    p:close()
+    assert.is_true(assert(engine:has("localhost/moonsand/run:" .. tag)))
+  end)
+
   it("opens the network only as a named exception", function()
     local engine = engines.engine(kind)
     if not engine:facts().has_bridge then

@@ -24,8 +24,8 @@ engines.each(describe, "a controller that dies", function(kind)
     sleep(engine, 2)
     local running = {}
     for _, c in ipairs(engines.containers(kind)) do
-      if c.State == "running" then
-        running[#running + 1] = c.Names[1]
+      if c.state == "running" then
+        running[#running + 1] = c.name
       end
     end
     assert.same({}, running)
@@ -36,6 +36,27 @@ engines.each(describe, "a controller that dies", function(kind)
       ("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])
     ))
     assert.equal(0, #engines.containers(kind))
+  end)
+
+  it("clean leaves alone what only carries our labels, as an image can make it", function()
+    local engine = engines.engine(kind)
+    local labels = { moonsand = "1", ["moonsand.owner"] = "x", ["moonsand.lease"] = "1" }
+    local names = { "somebody-elses", "moonsand-0123456789abcdef" }
+    for _, name in ipairs(names) do
+      assert(engine:request {
+        method = "POST",
+        path = "/containers/create?name=" .. name,
+        body = { Image = engines.image, Cmd = { "true" }, Labels = labels, NetworkDisabled = true,
+          HostConfig = { NetworkMode = "none" } },
+      })
+    end
+    assert(os.execute(
+      ("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])
+    ))
+    local left = engines.containers(kind)
+    assert.equal(1, #left)
+    assert.matches("somebody%-elses", left[1].Names[1])
+    assert(engine:request { method = "DELETE", path = "/containers/somebody-elses?force=1&v=1" })
   end)
 
   it("clean leaves alone what has a living owner", function()

@@ -144,7 +144,8 @@ docker_up() {
     command -v dockerd >/dev/null || die "dockerd is missing: run tools/deps.sh test"
     docker_down
     mkdir -p "$state/docker" "$run/docker/exec"
-    printf '{}\n' >"$run/daemon.json"
+    # A broken download is tried once, not five times with growing pauses.
+    printf '{"max-download-attempts": 1}\n' >"$run/daemon.json"
     : >"$state/dockerd.log"
     docker_network
     docker_tls

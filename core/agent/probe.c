@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "inside.h"
+#include "masked.h"
 
 #define ITEM_MAX ((size_t)65536)
 #define PROBE_MAX (12 * (ITEM_MAX + 64)) /* all items; below MS_PROTO_MAX */
@@ -116,60 +117,11 @@ static const char *writable_state(const char *path)
 
 static void item_masked(struct sheet *s)
 {
-    /* A superset of what any profile masks: which of them have to be, the host knows. */
-    static const char *const hidden[] = {"/proc/acpi",
-                                         "/proc/asound",
-                                         "/proc/buddyinfo",
-                                         "/proc/cmdline",
-                                         "/proc/config.gz",
-                                         "/proc/consoles",
-                                         "/proc/diskstats",
-                                         "/proc/interrupts",
-                                         "/proc/iomem",
-                                         "/proc/ioports",
-                                         "/proc/kallsyms",
-                                         "/proc/kcore",
-                                         "/proc/key-users",
-                                         "/proc/keys",
-                                         "/proc/kmsg",
-                                         "/proc/kpagecgroup",
-                                         "/proc/kpagecount",
-                                         "/proc/kpageflags",
-                                         "/proc/latency_stats",
-                                         "/proc/locks",
-                                         "/proc/modules",
-                                         "/proc/pagetypeinfo",
-                                         "/proc/partitions",
-                                         "/proc/pressure",
-                                         "/proc/sched_debug",
-                                         "/proc/schedstat",
-                                         "/proc/scsi",
-                                         "/proc/slabinfo",
-                                         "/proc/softirqs",
-                                         "/proc/swaps",
-                                         "/proc/timer_list",
-                                         "/proc/timer_stats",
-                                         "/proc/vmallocinfo",
-                                         "/proc/zoneinfo",
-                                         "/sys/block",
-                                         "/sys/bus",
-                                         "/sys/class",
-                                         "/sys/dev",
-                                         "/sys/devices/virtual/dmi",
-                                         "/sys/devices/virtual/powercap",
-                                         "/sys/firmware",
-                                         "/sys/hypervisor",
-                                         "/sys/kernel/debug",
-                                         "/sys/kernel/slab",
-                                         "/sys/kernel/tracing",
-                                         "/sys/module",
-                                         "/sys/power"};
+    static const char *const hidden[] = {MS_MASKED_DEFAULT, MS_MASKED_EXTENDED};
     /* Version 1 has a writable tmpfs, owned by root, on top of its read-only controllers. */
-    const char *const fixed[] = {
-        "/",         "/proc/sys",
-        "/proc/bus", "/proc/fs",
-        "/proc/irq", "/proc/sysrq-trigger",
-        "/sys",      cgroup_version() == 2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"};
+    const char *const fixed[] = {"/", "/sys",
+                                 cgroup_version() == 2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory",
+                                 MS_READONLY_PATHS};
     char *out = item_begin(s, "masked");
     size_t used = 0;
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)

@@ -99,8 +99,11 @@ MOONSAND_EXTERN int64_t moonsand_loop_timeout_ns(const moonsand_loop *loop);
 /* Does what is ready and calls the callbacks; never blocks. Callbacks may use any function but
  * moonsand_loop_step() and moonsand_loop_free() of the same loop. */
 MOONSAND_EXTERN int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err);
-/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal ends it with
- * MOONSAND_E_INTERRUPTED, so that hosts can handle Ctrl-C. */
+/* Sleeps until something is ready or timeout_ns have passed (-1: for ever). A signal that the host
+ * handles ends it with MOONSAND_E_INTERRUPTED, so that Ctrl-C works; but not one that tells of
+ * children, the terminal, a stop and its end, or a profiler's clock (SIGCHLD, SIGWINCH, SIGURG,
+ * SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGPROF, SIGVTALRM): its handler runs and the wait goes on.
+ */
 MOONSAND_EXTERN int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns,
                                        moonsand_error **err);
 
@@ -171,10 +174,12 @@ MOONSAND_EXTERN size_t moonsand_engine_pending(const moonsand_engine *engine);
 typedef struct moonsand_pack moonsand_pack;
 
 typedef struct moonsand_pack_facts {
-    const char *sha256; /* over path, type, mode, target and content of each entry, in order */
-    uint64_t bytes;     /* of the tar stream */
-    uint64_t files;     /* regular files and symbolic links */
-    uint64_t excluded;  /* names that ignore patterns left out; a directory counts once */
+    const char *sha256;   /* over path, type, mode, target and content of each entry, in order */
+    uint64_t bytes;       /* of the tar stream */
+    uint64_t files;       /* regular files and symbolic links */
+    uint64_t excluded;    /* names that ignore patterns left out; a directory counts once */
+    const char *escaping; /* the first symbolic link that climbs out of the archive by "..", or
+                             NULL; Podman refuses a context with such a link */
 } moonsand_pack_facts;
 
 MOONSAND_EXTERN int moonsand_pack_new(moonsand_pack **out, moonsand_error **err);
@@ -213,6 +218,36 @@ MOONSAND_EXTERN uint64_t moonsand_pack_seen(const moonsand_pack *pack);
 /* Requests that still send it go on. NULL is allowed. */
 MOONSAND_EXTERN void moonsand_pack_free(moonsand_pack *pack);
 
+/* ---- untar: what an engine sends as a tar stream -------------------------------------------- */
+
+typedef enum moonsand_tar_type {
+    MOONSAND_TAR_FILE,
+    MOONSAND_TAR_DIRECTORY,
+    MOONSAND_TAR_SYMLINK,
+    MOONSAND_TAR_HARDLINK,
+    MOONSAND_TAR_OTHER /* devices and the like */
+} moonsand_tar_type;
+
+/* All of it is hostile: paths may climb, and hold control bytes. Nothing is written anywhere. */
+typedef struct moonsand_tar_entry {
+    const char *path;
+    moonsand_tar_type type;
+    uint32_t mode;    /* permission bits */
+    const char *data; /* of a file, else NULL; may hold NUL bytes */
+    size_t len;
+    const char *target; /* of a link, else NULL */
+} moonsand_tar_entry;
+
+typedef struct moonsand_untar moonsand_untar;
+/* bytes are borrowed until it is closed. max_entries and max_bytes (of all files together; 0: 10000
+ * and 64 MiB) are what is taken; more is MOONSAND_E_PROTOCOL. Not compressed. */
+MOONSAND_EXTERN int moonsand_untar_open(moonsand_untar **out, const void *bytes, size_t len,
+                                        size_t max_entries, size_t max_bytes, moonsand_error **err);
+/* *entry is valid until the next call; NULL at the end. */
+MOONSAND_EXTERN int moonsand_untar_next(moonsand_untar *untar, const moonsand_tar_entry **entry,
+                                        moonsand_error **err);
+MOONSAND_EXTERN void moonsand_untar_close(moonsand_untar *untar); /* NULL is allowed */
+
 /* ---- request ------------------------------------------------------------------------------ */
 
 /* One call of the engine's API, for what has no function of its own. */
@@ -244,12 +279,12 @@ typedef struct moonsand_request_options {
     /* The body of a 2xx answer becomes this file (mode 0600): written beside it and renamed when it
      * is whole, removed otherwise. */
     const char *out_path;
-    /* Called with pieces of a 2xx body as they come, which are then not collected. */
+    /* Called from steps with pieces of a 2xx body as they come, which are then not collected. */
     void (*on_data)(void *arg, const char *data, size_t len);
-    /* That much of a body_fd, pack or on_read was handed to the connection. on_data, on_read and
-     * on_sent may call moonsand_request_hold() and _sent(), but not end or start requests. */
+    /* That much of a body_fd, pack or on_read was handed to the connection. on_read and on_sent may
+     * call moonsand_request_hold() and _sent(), but not end or start requests. */
     void (*on_sent)(void *arg, uint64_t bytes);
-    /* That much of the answer is in out_path. As on_sent. */
+    /* That much of the answer is in out_path. From steps. */
     void (*on_received)(void *arg, uint64_t bytes);
     /* Called once, always. status is 0 when err is set; a status >= 400 is not an error here. */
     void (*on_done)(void *arg, int status, const char *body, size_t len, moonsand_error *err);
@@ -260,7 +295,8 @@ typedef struct moonsand_request_options {
         .version = 1, .body_fd = -1                                                                \
     }
 
-/* The handle is valid until on_done returns or moonsand_request_cancel() (no on_done then). */
+/* The handle is valid until on_done returns or moonsand_request_cancel(), after which there are no
+ * more callbacks. To cancel it in its own on_done does nothing. */
 MOONSAND_EXTERN int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
                                            const moonsand_request_options *options,
                                            moonsand_error **err);
@@ -275,7 +311,8 @@ MOONSAND_EXTERN uint64_t moonsand_request_sent(const moonsand_request *request);
 /* ---- sandbox ------------------------------------------------------------------------------ */
 
 typedef struct moonsand_bind {
-    const char *source; /* absolute directory on the engine's machine; mounted read-only */
+    const char *source; /* absolute directory on the engine's machine; mounted read-only; a link is
+                         * followed when the sandbox is made, and not again */
     const char *target; /* absolute path inside */
 } moonsand_bind;
 
@@ -509,6 +546,9 @@ MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
 /* JSON object with facts of this machine for `moonsand doctor`: kernel, arch, cgroup, landlock,
  * userns, cpus, memory, boot_id, machine_id, disk. The caller frees it with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
+/* The value of the label moonsand.owner of containers that this process makes. Free *out with
+ * moonsand_free(). */
+MOONSAND_EXTERN int moonsand_owner_label(char **out, moonsand_error **err);
 /* True if the owner named by a container label still lives on this machine; a label of another
  * machine or process namespace counts as living until its lease ends. */
 MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);

@@ -18,8 +18,8 @@
 #include "removal.h"
 #include "request.h"
 
-/* The oldest version has what the sandbox needs (1.40: PidsLimit, Capabilities, cgroup namespaces
- * came with 1.41 and are checked by the self-check); the newest is the last one that was read. */
+/* Older ones have no PidsLimit; what a later version has to have for a run, the profile checks. The
+ * newest is the last one that was read. */
 enum { API_MIN = 40, API_MAX = 52 };
 #define LIBPOD_PREFIX "/v4.0.0"
 #define OPEN_TIMEOUT (10 * MS_S)

@@ -90,9 +90,12 @@ int ms_fail_nomem(moonsand_error **err)
     return -1;
 }
 
-/* Takes message. The old error goes last: message may have been made from it. */
+/* Takes message, which is made printable here, once for all: names and texts in it came from
+ * engines, images and files. The old error goes last: message may have been made from it. */
 static moonsand_error *put(moonsand_error **err, moonsand_code code, char *message)
 {
+    if (message != NULL)
+        ms_printable(message, strlen(message) + 1, message, strlen(message));
     moonsand_error *e = message != NULL ? ms_calloc(1, sizeof(*e)) : NULL;
     if (e == NULL) {
         ms_free(message);
@@ -172,7 +175,7 @@ void ms_printable(char *out, size_t size, const char *bytes, size_t len)
         if (need > size - 1 - used)
             break;
         if (n != 0)
-            memcpy(out + used, bytes + i, n);
+            memmove(out + used, bytes + i, n); /* out may be bytes: no byte moves forward */
         else
             out[used] = '?';
         used += need;

@@ -342,8 +342,17 @@ void ms_transfer_end(ms_transfer *t)
 static void deliver(ms_http *h)
 {
     h->delivering = true;
-    while (h->finished.next != &h->finished) {
-        ms_transfer *t = h->finished.next;
+    for (;;) {
+        ms_transfer *t = h->fed.next;
+        if (t != &h->fed) {
+            ms_ring_remove(t);
+            ms_ring_add(&h->active, t);
+            ms_call_hand_over((ms_http_call *)t);
+            continue;
+        }
+        t = h->finished.next;
+        if (t == &h->finished)
+            break;
         ms_ring_remove(t);
         if (t->is_conn)
             ms_conn_deliver((ms_conn *)t);
@@ -389,6 +398,7 @@ int ms_http_new(ms_http **out, moonsand_loop *loop, const ms_endpoint *ep, moons
         return ms_fail_nomem(err);
     h->loop = loop;
     ring_init(&h->active);
+    ring_init(&h->fed);
     ring_init(&h->finished);
     bool tcp = ep->kind == MS_TCP;
     h->url = ms_asprintf("%s://%s/", tcp && ep->tls ? "https" : "http",
@@ -417,8 +427,8 @@ void ms_http_free(ms_http *http)
 {
     if (http == NULL)
         return;
-    ms_transfer *rings[2] = {&http->active, &http->finished};
-    for (int i = 0; i < 2; i++)
+    ms_transfer *rings[3] = {&http->active, &http->fed, &http->finished};
+    for (int i = 0; i < 3; i++)
         while (rings[i]->next != rings[i]) {
             ms_transfer *t = rings[i]->next;
             if (t->is_conn)

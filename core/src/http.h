@@ -53,8 +53,8 @@ typedef struct ms_http_request {
     size_t header_count;
     int64_t timeout_ns; /* whole call; 0 none */
     size_t max_body;    /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
-    /* Pieces of a 2xx body, not collected then; -1 with *err set ends the call. Called from inside
-     * curl: must not start, cancel or free anything of this http. */
+    /* Pieces of a 2xx body, not collected then; -1 with *err set ends the call. From a step, and may
+     * do what on_done may. */
     int (*on_data)(void *arg, const char *p, size_t n, moonsand_error **err);
     /* So much of the body_fd or on_read was handed to the connection. From inside curl. */
     void (*on_sent)(void *arg, uint64_t bytes);
@@ -67,8 +67,8 @@ typedef struct ms_http_request {
 
 int ms_http_start(ms_http_call **out, ms_http *http, const ms_http_request *req,
                   moonsand_error **err);
-void ms_http_cancel(ms_http_call *call); /* no on_done; not from on_data. NULL is allowed */
-/* Receives nothing more while hold is true; false not from on_data. */
+void ms_http_cancel(ms_http_call *call); /* no more callbacks. NULL is allowed */
+/* Receives nothing more while hold is true; what came before is still handed over. */
 void ms_http_hold(ms_http_call *call, bool hold);
 void ms_http_resume(ms_http_call *call); /* not from on_read */
 /* The value of an answer's header (any case of name), or NULL. Only inside on_done. */

@@ -10,11 +10,14 @@
 
 #define DEFAULT_MAX_BODY (16u << 20)
 #define UPLOAD_BUFFER (512L << 10)
+#define FED_MAX (1u << 20) /* waits for on_data; then curl has to wait */
 
 struct ms_http_call {
     ms_transfer t;
     bool delivering, post, posted, head_done;
     bool paused, held; /* sending, receiving */
+    bool stalled;      /* curl waits until on_data has had what is there */
+    bool *freed;       /* of a hand_over() that is under way */
     int body_fd;
     uint64_t sent;
     ssize_t (*on_read)(void *arg, char *p, size_t n, moonsand_error **err);
@@ -32,6 +35,8 @@ struct ms_http_call {
 
 void ms_call_free(ms_http_call *c)
 {
+    if (c->freed != NULL)
+        *c->freed = true;
     ms_watch_stop(&c->body_watch);
     ms_transfer_end(&c->t);
     curl_slist_free_all(c->headers);
@@ -55,15 +60,27 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
     return size * count;
 }
 
+/* Such an answer is not collected. Yet on_data is not called from here, inside curl, where nothing
+ * may be started, cancelled or freed. */
+static bool is_streamed(const ms_http_call *c)
+{
+    return c->on_data != NULL && status_of(c) / 100 == 2;
+}
+
 static size_t on_body(char *p, size_t size, size_t count, void *arg)
 {
     ms_http_call *c = arg;
     size_t n = size * count;
     if (c->held)
         return CURL_WRITEFUNC_PAUSE;
-    if (c->on_data != NULL && status_of(c) / 100 == 2)
-        return c->on_data(c->arg, p, n, &c->t.failure) == 0 ? n : CURL_WRITEFUNC_ERROR;
-    if (n > c->max_body - c->answer.len) {
+    if (is_streamed(c)) {
+        if (c->answer.len >= FED_MAX) {
+            c->stalled = true;
+            return CURL_WRITEFUNC_PAUSE;
+        }
+        ms_ring_remove(&c->t);
+        ms_ring_add(&c->t.http->fed, &c->t);
+    } else if (n > c->max_body - c->answer.len) {
         ms_fail(&c->t.failure, MOONSAND_E_PROTOCOL, "the engine's answer is longer than %zu bytes",
                 c->max_body);
         return CURL_WRITEFUNC_ERROR;
@@ -95,7 +112,8 @@ static int on_before_request(void *arg, char *ip, char *local_ip, int port, int 
 /* curl knows one word for both directions. */
 static void set_pause(ms_http_call *c)
 {
-    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) | (c->held ? CURLPAUSE_RECV : 0));
+    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) | 
+                                   (c->held || c->stalled ? CURLPAUSE_RECV : 0));
 }
 
 void ms_http_hold(ms_http_call *call, bool hold)
@@ -324,10 +342,47 @@ const char *ms_http_header(const ms_http_call *call, const char *name)
     return h->value;
 }
 
+/* False: the callback has freed the call. */
+static bool hand_over(ms_http_call *c)
+{
+    bool freed = false;
+    ms_buf piece = c->answer;
+    c->answer = (ms_buf){0};
+    c->freed = &freed;
+    int rc = c->on_data(c->arg, piece.data, piece.len, &c->t.failure);
+    ms_buf_free(&piece);
+    if (freed)
+        return false;
+    c->freed = NULL;
+    if (rc != 0)
+        c->t.result = CURLE_WRITE_ERROR;
+    return true;
+}
+
+void ms_call_hand_over(ms_http_call *c)
+{
+    if (!hand_over(c))
+        return;
+    if (c->t.result != CURLE_OK) {
+        ms_call_deliver(c);
+    } else if (c->stalled) {
+        c->stalled = false;
+        set_pause(c);
+    }
+}
+
 void ms_call_deliver(ms_http_call *c)
 {
     ms_transfer_take_off(&c->t);
     ms_watch_stop(&c->body_watch);
+    if (is_streamed(c) && c->answer.len != 0) {
+        if (!hand_over(c))
+            return;
+        if (c->t.http->dead) { /* freed by it; this call was on none of the lists */
+            ms_call_free(c);
+            return;
+        }
+    }
     int status = status_of(c);
     moonsand_error *err = NULL;
     if (c->t.result != CURLE_OK)

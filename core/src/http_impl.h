@@ -11,7 +11,7 @@
 /* What a call and a connection have in common: one easy handle on the multi handle. */
 typedef struct ms_transfer ms_transfer;
 struct ms_transfer {
-    ms_transfer *prev, *next; /* in http->active or http->finished, both rings */
+    ms_transfer *prev, *next; /* in one of the rings of http */
     ms_http *http;
     CURL *easy;
     bool is_conn, on_multi, starved, busy;
@@ -29,7 +29,7 @@ struct ms_http {
     ms_timer timer; /* curl's */
     ms_timer later; /* deliver() */
     struct sock *socks;
-    ms_transfer active, finished;
+    ms_transfer active, fed, finished; /* fed: active, with a piece for on_data */
     ms_dial *dial;
     char *url;
     char *scratch;
@@ -47,8 +47,9 @@ moonsand_error *ms_transfer_error(ms_transfer *t); /* why it failed; owned by th
 void ms_ring_add(ms_transfer *head, ms_transfer *t);
 void ms_ring_remove(ms_transfer *t);
 
-/* Call the callback of a finished one; by http.c. */
+/* Call the callback of a finished one, or of one that was fed; by http.c. */
 void ms_call_deliver(ms_http_call *call);
+void ms_call_hand_over(ms_http_call *call);
 void ms_conn_deliver(ms_conn *conn);
 /* When http is freed first. A connection keeps its memory, so that its owner can still free it. */
 void ms_call_free(ms_http_call *call);

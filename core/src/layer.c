@@ -8,6 +8,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "removal.h"
 #include "sha256.h"
 
 #define RUN_REPOSITORY "localhost/moonsand/run"
@@ -31,10 +32,22 @@ static void go(struct ms_layer_work *w, step next);
 
 /* ---- the end of the work ------------------------------------------------------------------ */
 
+/* What the work has made, or is about to make, goes away in the background. */
+static void give_up_container(struct ms_layer_work *w)
+{
+    ms_removal *r;
+    if (!w->container[0] || w->step == CONFIRM || ms_removal_new(&r, w->container, NULL))
+        return;
+    if (w->step == CREATE)
+        ms_removal_unsure(r);
+    ms_removal_start(r, w->engine, NULL, -1, true);
+}
+
 static void layer_free(ms_layer *l)
 {
     if (l->work) {
         ms_http_cancel(l->work->call);
+        give_up_container(l->work);
         moonsand_error_free(l->work->failed);
         ms_free(l->work);
     }
@@ -140,8 +153,12 @@ static int read_volumes(ms_layer *l, const json_t *image, moonsand_error **err)
     return 0;
 }
 
+/* By what goes in, so that it is found again; and by this machine's id, which a stranger does not
+ * know: an archive that somebody loads can bring names of images along, and one that has this name
+ * would be believed whatever it says. */
 static int name_tag(struct ms_layer_work *w, moonsand_error **err)
 {
+    const char *owner = w->engine->owner; /* begins with the id */
     const unsigned char *agent;
     size_t len;
     char *own;
@@ -149,7 +166,8 @@ static int name_tag(struct ms_layer_work *w, moonsand_error **err)
         return -1;
     char hex[MS_SHA256_HEX];
     EVP_MD_CTX *c = ms_sha256_new();
-    bool good = c && ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
+    bool good = c && ms_sha256_add(c, owner, strcspn(owner, "/")) == 0 &&
+                ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
                 ms_sha256_add(c, agent, len) == 0 && ms_sha256_hex(c, hex) == 0;
     EVP_MD_CTX_free(c);
     ms_free(own);
@@ -217,7 +235,9 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
     (void)call;
     w->call = NULL;
     if (w->step == REMOVE) {
-        moonsand_error_free(err); /* its labels let `moonsand clean` find it */
+        if (err) /* its labels let `moonsand clean` find it, should this fail as well */
+            give_up_container(w);
+        moonsand_error_free(err);
         if (w->failed) {
             moonsand_error *failed = w->failed;
             w->failed = NULL;
@@ -228,6 +248,8 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
         return;
     }
     if (err) {
+        if (w->step == CREATE) /* the answer did not come, which says nothing about the container */
+            give_up_container(w);
         fail(w, err);
         return;
     }
@@ -266,12 +288,15 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
     }
 }
 
+/* The commit takes the container's labels over into the image. Podman takes no others, so those of
+ * the image stand here, too. */
 static int put_create(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
 {
-    json_t *v = json_pack("{s:s, s:[s], s:b, s:{s:s, s:s, s:s}, s:{s:s}}", "Image",
+    json_t *v = json_pack("{s:s, s:[s], s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s}}", "Image",
                           w->layer->image_id, "Cmd", MS_AGENT_PATH_INSIDE, "NetworkDisabled", 1,
                           "Labels", "moonsand", "1", "moonsand.owner", w->engine->owner,
-                          "moonsand.lease", "0", "HostConfig", "NetworkMode", "none");
+                          "moonsand.lease", "0", "moonsand.kind", "run", "moonsand.base",
+                          w->layer->image_id, "HostConfig", "NetworkMode", "none");
     if (!v)
         return ms_fail_nomem(err);
     char lease[24];
@@ -291,17 +316,6 @@ static int put_agent(const struct ms_layer_work *w, ms_buf *body, moonsand_error
         return -1;
     int rc = ms_archive_agent(body, agent, len, err);
     ms_free(own);
-    return rc;
-}
-
-static int put_commit(const struct ms_layer_work *w, ms_buf *body, moonsand_error **err)
-{
-    json_t *v = json_pack("{s:{s:s, s:s}}", "Labels", "moonsand.kind", "run", "moonsand.base",
-                          w->layer->image_id);
-    if (!v)
-        return ms_fail_nomem(err);
-    int rc = ms_json_write(body, v, false, err);
-    json_decref(v);
     return rc;
 }
 
@@ -336,7 +350,8 @@ static void go(struct ms_layer_work *w, step next)
         break;
     case COMMIT:
         method = "POST";
-        rc = put_commit(w, &body, &err);
+        if (ms_buf_add(&body, "{}", 2)) /* Podman takes no call without a body */
+            rc = ms_fail_nomem(&err);
         path = ms_asprintf("/commit?container=%s&repo=" RUN_REPOSITORY "&tag=%s&pause=0",
                            w->container, w->tag);
         break;
@@ -365,6 +380,7 @@ static void go(struct ms_layer_work *w, step next)
     if (!err)
         return;
     if (next == REMOVE) {
+        give_up_container(w);
         moonsand_error *first = w->failed ? w->failed : err;
         if (w->failed)
             moonsand_error_free(err);

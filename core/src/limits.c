@@ -26,6 +26,7 @@ static const char *const forbidden_sources[] = {
     "/var/lib/containers",
     "/var/lib/docker",
     "/var/lib/kubelet",
+    "/var/lib/moonsand",
     "/var/run",
     NULL,
 };
@@ -216,15 +217,37 @@ static const char *crossing(const char *path, const char *const *list)
     return NULL;
 }
 
-static int bind_source_local(const char *source, moonsand_error **err)
+/* Who reaches the engine is root on its machine, and a read-only mount does not keep a socket from
+ * being connected to. */
+static bool holds_socket(const char *dir, const moonsand_engine_facts *facts)
 {
+    static const char scheme[] = "unix://";
     char real[PATH_MAX];
+    size_t n = sizeof scheme - 1;
+    return facts->endpoint && strncmp(facts->endpoint, scheme, n) == 0 &&
+           realpath(facts->endpoint + n, real) && ms_path_within(real, dir);
+}
+
+/* real gets the directory without links, which is what is mounted: whoever may change a link on the
+ * way later does not choose what a run sees. */
+static int bind_source_local(char real[PATH_MAX], const char *source,
+                             const moonsand_engine_facts *facts, moonsand_error **err)
+{
     if (!realpath(source, real))
         return ms_fail_errno(err, errno, "bind source %s", source);
     const char *bad = crossing(real, forbidden_sources);
     if (bad || strcmp(real, "/") == 0)
         return ms_fail(err, MOONSAND_E_INVALID, "bind source %s leads to %s, which overlaps %s",
                        source, real, bad ? bad : "/");
+    if (!ms_path_normal(real))
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "bind source %s leads to %s; a name with commas, colons, quotes or "
+                       "backslashes cannot be mounted",
+                       source, real);
+    if (holds_socket(real, facts))
+        return ms_fail(err, MOONSAND_E_INVALID,
+                       "bind source %s holds the engine's socket; bind a directory below it",
+                       source);
     struct stat st;
     if (stat(real, &st))
         return ms_fail_errno(err, errno, "bind source %s", source);
@@ -233,8 +256,8 @@ static int bind_source_local(const char *source, moonsand_error **err)
     return 0;
 }
 
-static int bind_check(const moonsand_bind *b, const moonsand_engine_facts *facts,
-                      moonsand_error **err)
+static int bind_check(char real[PATH_MAX], const moonsand_bind *b,
+                      const moonsand_engine_facts *facts, moonsand_error **err)
 {
     char shown[128];
     if (!b->source || !b->target)
@@ -257,7 +280,10 @@ static int bind_check(const moonsand_bind *b, const moonsand_engine_facts *facts
     if (bad)
         return ms_fail(err, MOONSAND_E_INVALID, "bind target %s overlaps %s; choose another place",
                        b->target, bad);
-    return facts->local ? bind_source_local(b->source, err) : 0;
+    if (facts->local)
+        return bind_source_local(real, b->source, facts, err);
+    memcpy(real, b->source, strlen(b->source) + 1); /* a normal path fits */
+    return 0;
 }
 
 static int resolve_binds(ms_limits *l, const moonsand_sandbox_options *o,
@@ -272,7 +298,8 @@ static int resolve_binds(ms_limits *l, const moonsand_sandbox_options *o,
         return ms_fail_nomem(err);
     for (size_t i = 0; i < o->bind_count; i++) {
         const moonsand_bind *b = &o->binds[i];
-        if (bind_check(b, facts, err))
+        char real[PATH_MAX];
+        if (bind_check(real, b, facts, err))
             return -1;
         for (size_t k = 0; k < i; k++) {
             if (ms_path_within(b->target, l->binds[k].target) ||
@@ -281,7 +308,7 @@ static int resolve_binds(ms_limits *l, const moonsand_sandbox_options *o,
                                l->binds[k].target, b->target);
         }
         l->bind_count = i + 1;
-        l->binds[i].source = ms_strdup(b->source);
+        l->binds[i].source = ms_strdup(real);
         l->binds[i].target = ms_strdup(b->target);
         if (!l->binds[i].source || !l->binds[i].target)
             return ms_fail_nomem(err);

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
+    int quiet_fd; /* a signalfd, for moonsand_loop_wait() */
     ms_timer *first, *last;
     ms_last_call *last_calls;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
@@ -39,7 +42,7 @@ int moonsand_loop_new(moonsand_loop **out, moonsand_error **err)
     moonsand_loop *loop = ms_calloc(1, sizeof(*loop));
     if (loop == NULL)
         return ms_fail_nomem(err);
-    loop->tfd = loop->kick_fd = -1;
+    loop->tfd = loop->kick_fd = loop->quiet_fd = -1;
     loop->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epfd < 0) {
         ms_fail_errno(err, errno, "epoll_create1");
@@ -53,6 +56,13 @@ int moonsand_loop_new(moonsand_loop **out, moonsand_error **err)
     loop->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->kick_fd < 0) {
         ms_fail_errno(err, errno, "eventfd");
+        goto fail;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    loop->quiet_fd = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->quiet_fd < 0) {
+        ms_fail_errno(err, errno, "signalfd");
         goto fail;
     }
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = loop};
@@ -85,6 +95,8 @@ void moonsand_loop_free(moonsand_loop *loop)
         close(loop->tfd);
     if (loop->kick_fd >= 0)
         close(loop->kick_fd);
+    if (loop->quiet_fd >= 0)
+        close(loop->quiet_fd);
     if (loop->epfd >= 0)
         close(loop->epfd);
     ms_free(loop);
@@ -309,15 +321,47 @@ int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err)
     return 0;
 }
 
+/* What a program may handle without a thought of ending what it does: its children, its terminal,
+ * that it was stopped or goes on, a profiler's clock. */
+static const int quiet_signals[] = {SIGCHLD, SIGWINCH, SIGURG,  SIGTSTP,  SIGTTIN,
+                                    SIGTTOU, SIGCONT,  SIGPROF, SIGVTALRM};
+
+/* Blocks the quiet signals during a wait: *mask is for ppoll(2). They make the signalfd readable
+ * instead, so that the wait ends in any case and their handlers run at once; only the error is
+ * missing. One that the caller itself has blocked stays out, or it would make each wait end. */
+static void quiet(const moonsand_loop *loop, sigset_t *mask)
+{
+    sigset_t ours;
+    sigemptyset(&ours);
+    pthread_sigmask(SIG_BLOCK, NULL, mask);
+    for (size_t i = 0; i < sizeof quiet_signals / sizeof *quiet_signals; i++) {
+        if (!sigismember(mask, quiet_signals[i]))
+            sigaddset(&ours, quiet_signals[i]);
+        sigaddset(mask, quiet_signals[i]);
+    }
+    signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC); /* changes what it watches; cannot fail */
+}
+
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
 {
-    struct pollfd p = {.fd = loop->epfd, .events = POLLIN};
-    struct timespec t = {.tv_sec = timeout_ns / MS_S, .tv_nsec = timeout_ns % MS_S};
-    /* Not epoll_wait(2): ppoll(2) takes nanoseconds, and signal(7) does not list it among the calls
-     * that end with EINTR when a stopped process continues. */
-    if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &t, NULL) >= 0)
-        return 0;
-    if (errno == EINTR)
-        return ms_fail(err, MOONSAND_E_INTERRUPTED, "a signal arrived while waiting");
-    return ms_fail_errno(err, errno, "ppoll");
+    sigset_t mask;
+    quiet(loop, &mask);
+    struct pollfd p[] = {{.fd = loop->epfd, .events = POLLIN},
+                         {.fd = loop->quiet_fd, .events = POLLIN}};
+    int64_t now = ms_now_ns();
+    int64_t end = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
+    for (;;) {
+        int64_t left = end > now ? end - now : 0;
+        struct timespec t = {.tv_sec = left / MS_S, .tv_nsec = left % MS_S};
+        /* Not epoll_wait(2): ppoll(2) takes nanoseconds, and a stop and its end without a handler
+         * do not make it end. */
+        int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &t, &mask);
+        if (n < 0 && errno == EINTR)
+            return ms_fail(err, MOONSAND_E_INTERRUPTED, "a signal arrived while waiting");
+        if (n < 0)
+            return ms_fail_errno(err, errno, "ppoll");
+        if (n == 0 || p[0].revents != 0)
+            return 0;
+        now = ms_now_ns();
+    }
 }

@@ -7,7 +7,7 @@
 #define END_BY_ITSELF (2 * MS_S)
 #define REMOVE_TIMEOUT (20 * MS_S)
 #define RETRY_AFTER (500 * MS_MS)
-enum { TRIES = 4 };
+enum { TRIES = 4, LOOKS = 8 }; /* LOOKS: for one that may still be created */
 
 struct ms_removal {
     moonsand_engine *engine;
@@ -65,9 +65,9 @@ static void release(ms_removal *r)
 
 static void remove_now(void *arg);
 
-static void again_or_release(ms_removal *r)
+static void again_or_release(ms_removal *r, int most)
 {
-    if (++r->tries >= TRIES)
+    if (++r->tries >= most)
         release(r);
     else
         ms_timer_start(&r->timer, r->engine->loop, RETRY_AFTER, remove_now, r);
@@ -82,12 +82,20 @@ static void on_removed(void *arg, ms_http_call *call, int status, const char *bo
     (void)len;
     r->call = NULL;
     /* 404: gone already. 409: a removal is in progress, look again whether it is gone. */
-    bool gone = !err && (status == 200 || status == 204 || (status == 404 && !r->unsure));
+    bool removed = !err && (status == 200 || status == 204);
+    bool gone = removed || (!err && status == 404);
     moonsand_error_free(err);
-    if (gone)
+    if (gone && !r->unsure) {
         release(r);
-    else
-        again_or_release(r);
+        return;
+    }
+    if (removed) {
+        /* Podman 4.3 may have removed a container that it was still creating. It then knows one
+         * without storage, and lists none at all any more: once more, now that it is created. */
+        r->unsure = false;
+        r->tries = 0;
+    }
+    again_or_release(r, gone ? LOOKS : TRIES);
 }
 
 static void remove_now(void *arg)
@@ -98,7 +106,7 @@ static void remove_now(void *arg)
     r->stream = NULL;
     if (ms_engine_call(&r->call, r->engine, "DELETE", r->path, NULL, REMOVE_TIMEOUT, on_removed, r,
                        NULL))
-        again_or_release(r);
+        again_or_release(r, TRIES);
 }
 
 /* ---- waiting for the container to end by itself: end of its stream ---- */

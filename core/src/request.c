@@ -8,6 +8,7 @@ struct moonsand_request {
     moonsand_engine *engine;
     moonsand_request *prev, *next;
     ms_http_call *call;
+    bool over; /* in on_done */
     ms_pack_reader *reader;
     ms_download *download;
     uint64_t sent, received;
@@ -74,6 +75,7 @@ static void on_done(void *arg, ms_http_call *call, int status, const char *body,
     moonsand_request *r = arg;
     (void)call;
     r->call = NULL;
+    r->over = true;
     if (r->download && !err && status / 100 == 2) {
         ms_download *whole = r->download;
         r->download = NULL;
@@ -167,7 +169,7 @@ int moonsand_request_start(moonsand_request **out, moonsand_engine *engine,
 
 void moonsand_request_cancel(moonsand_request *request)
 {
-    if (!request)
+    if (!request || request->over) /* from its own on_done: it goes when that returns */
         return;
     ms_http_cancel(request->call);
     release(request);
@@ -194,6 +196,7 @@ void ms_requests_close(moonsand_engine *e)
         moonsand_request *r = e->requests;
         moonsand_error *err = NULL;
         ms_http_cancel(r->call);
+        r->over = true;
         ms_fail(&err, MOONSAND_E_CLOSED, "the engine was closed");
         r->on_done(r->arg, 0, NULL, 0, err);
         release(r);

@@ -7,6 +7,9 @@
 #include "json.h"
 #include "removal.h"
 
+#define CREATE_PATIENCE                                                                            \
+    (5 * MS_S) /* of one who has cancelled, with an engine that does not answer */
+
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
 static void free_strings(char **list, size_t count)
@@ -139,6 +142,16 @@ void ms_run_finish(moonsand_run *r)
 {
     bool record = r->ending.final != NULL;
     moonsand_status status = ms_verdict(&r->ending);
+    /* A record without what was applied to it is none; and a cancelling that nobody asked for is
+     * stdin that could not be passed on (ms_run_pump_stdin). */
+    if ((record && !r->outcome.isolation.len) ||
+        (status == MOONSAND_S_CANCELLED && !r->cancel_asked && !r->freed)) {
+        moonsand_error *err = NULL;
+        ms_fail_nomem(&err);
+        ms_error_op(&err, "run");
+        ms_run_fail(r, err);
+        return;
+    }
     ms_outcome *o = &r->outcome;
     int64_t now = ms_now_ns(), wall = record ? (int64_t)r->final.wall_ns : 0;
     if (!record && r->started) {
@@ -152,7 +165,8 @@ void ms_run_finish(moonsand_run *r)
         memcpy(o->reason + n, ": ", 3);
         memcpy(o->reason + n + 2, r->diagnosis, strlen(r->diagnosis) + 1);
     }
-    o->container = r->name ? ms_strdup(r->name) : NULL;
+    o->container = r->name;
+    r->name = NULL;
     ms_outcome_finish(o, &r->caps, status, r->ending.final);
     moonsand_result *res = &o->result;
     int64_t total = now - r->began;
@@ -327,13 +341,23 @@ static void wake_kill(void *arg)
     ms_run_kill(arg);
 }
 
+static void give_up_creating(void *arg)
+{
+    moonsand_run *r = arg;
+    r->ending.cancelled = true;
+    ms_run_finish(r);
+}
+
 void moonsand_run_cancel(moonsand_run *r)
 {
     if (!r->engine || r->cancel_asked)
         return;
     r->cancel_asked = true;
-    /* In CREATING the answer must be awaited; PREPARING and all else can go from the next step. */
-    if (r->phase != MS_CREATING)
+    /* In CREATING the answer says what there is to remove, so it is worth some waiting; PREPARING
+     * and all else can go from the next step. */
+    if (r->phase == MS_CREATING)
+        ms_timer_start(&r->deadline, r->engine->loop, CREATE_PATIENCE, give_up_creating, r);
+    else
         ms_timer_start(&r->wake, r->engine->loop, 0, wake_kill, r);
 }
 

@@ -8,8 +8,8 @@
 #include "removal.h"
 #include "run.h"
 
-#define LAUNCH_TIMEOUT (60 * MS_S) /* create to the program's start, on a busy engine */
-#define LEASE_SLACK_S 120 /* what a run may last beyond its time limit, all deadlines used */
+#define LAUNCH_TIMEOUT (60 * MS_S) /* create, and again from there to the program's start */
+#define LEASE_SLACK_S 240 /* what a run may last beyond its time limit, all deadlines used */
 
 #define CWD "/tmp/work"
 #define OUTPUT_DIR "/tmp/out"
@@ -41,6 +41,17 @@ static void on_start(void *arg, ms_http_call *call, int status, const char *body
 
 /* ---- the request -------------------------------------------------------------------------- */
 
+/* "NAME=..." has the name of one of the caller's. */
+static bool is_given(const moonsand_run *r, const char *entry)
+{
+    size_t n = strcspn(entry, "=") + 1;
+    for (size_t i = 0; i < r->envc; i++) {
+        if (strncmp(r->env[i], entry, n) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int put_request(moonsand_run *r, const ms_layer *layer, ms_buf *out, moonsand_error **err)
 {
     const ms_limits *l = &r->sandbox->limits;
@@ -54,12 +65,14 @@ static int put_request(moonsand_run *r, const ms_layer *layer, ms_buf *out, moon
                               "TMPDIR=/tmp",
                               "MOONSAND_OUTPUT=" OUTPUT_DIR,
                               "MOONSAND_RESULT=" VALUE_FILE};
-        /* The caller's come first: of two entries with one name getenv() takes the first. */
         size_t n = 0;
         for (size_t i = 0; i < r->envc; i++)
             env[n++] = r->env[i];
-        for (size_t i = 0; i < 6; i++)
-            env[n++] = ours[i];
+        /* Of two entries with one name getenv() takes the first, and sh the last. */
+        for (size_t i = 0; i < 6; i++) {
+            if (!is_given(r, ours[i]))
+                env[n++] = ours[i];
+        }
         ms_agent_request request = {
             .argv = (const char *const *)r->argv,
             .argc = r->argc,
@@ -116,6 +129,7 @@ static int attach(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .on_open = on_open, .on_data = ms_run_talk_data, .on_end = ms_run_talk_end, .arg = r};
     int rc = -1;
     r->phase = MS_ATTACHING;
+    ms_timer_start(&r->deadline, r->engine->loop, LAUNCH_TIMEOUT, ms_run_on_deadline, r);
     if (!path)
         ms_fail_nomem(err);
     else if (!put_request(r, layer, &request, err) &&
@@ -163,7 +177,8 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
         ms_fail_http(&err, "container create", status, body, len);
     if (!err)
         check_created(body, len, &err);
-    if (!err && (r->cancel_asked || r->freed)) {
+    if (r->cancel_asked || r->freed) {
+        moonsand_error_free(err);
         r->ending.cancelled = true;
         ms_run_finish(r);
         return;
@@ -232,6 +247,8 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .volume_count = layer->volume_count,
         .seccomp_path = e->seccomp_path,
     };
+    if (!(r->outcome.image = ms_strdup(layer->image_id)))
+        return ms_fail_nomem(err);
     if (!(r->check_key = key_of(r, &c, err)))
         return -1;
     r->checked = json_object_get(e->checked, r->check_key) != NULL;
@@ -243,7 +260,6 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
     ms_buf_free(&path);
     ms_buf_free(&body);
-    r->outcome.image = ms_strdup(layer->image_id);
     return rc ? -1 : 0;
 }
 
@@ -253,8 +269,7 @@ static void on_layer(void *arg, const ms_layer *layer, moonsand_error *err)
 {
     moonsand_run *r = arg;
     if (!err) {
-        r->phase = MS_CREATING;
-        ms_timer_start(&r->deadline, r->engine->loop, LAUNCH_TIMEOUT, ms_run_on_deadline, r);
+        r->phase = MS_CREATING; /* for as long as the call lasts, which has a time limit */
         if (!create(r, layer, &err))
             return;
         r->phase = MS_PREPARING; /* no call is under way */

@@ -2,67 +2,12 @@
 
 #include "error.h"
 #include "json.h"
+#include "masked.h"
 #include "spec.h"
 
-/* Names of the machine's own: Docker 20.10's list and what later ones added. */
-const char *const ms_masked_default[] = {
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    NULL,
-};
-/* What tells a program about the machine and its neighbours, and that no interpreter reads.
- * /proc/meminfo, stat and cpuinfo stay: glibc, OpenBLAS and numpy read them. */
-const char *const ms_masked_extended[] = {
-    "/proc/buddyinfo",
-    "/proc/cmdline",
-    "/proc/config.gz",
-    "/proc/consoles",
-    "/proc/diskstats",
-    "/proc/iomem",
-    "/proc/ioports",
-    "/proc/kallsyms",
-    "/proc/key-users",
-    "/proc/kmsg",
-    "/proc/kpagecgroup",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/locks",
-    "/proc/modules",
-    "/proc/pagetypeinfo",
-    "/proc/partitions",
-    "/proc/pressure",
-    "/proc/schedstat",
-    "/proc/slabinfo",
-    "/proc/softirqs",
-    "/proc/swaps",
-    "/proc/vmallocinfo",
-    "/proc/zoneinfo",
-    "/sys/block",
-    "/sys/bus",
-    "/sys/class",
-    "/sys/dev",
-    "/sys/devices/virtual/dmi",
-    "/sys/hypervisor",
-    "/sys/kernel/debug",
-    "/sys/kernel/slab",
-    "/sys/kernel/tracing",
-    "/sys/module",
-    "/sys/power",
-    NULL,
-};
-const char *const ms_readonly_paths[] = {
-    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
-};
+const char *const ms_masked_default[] = {MS_MASKED_DEFAULT, NULL};
+const char *const ms_masked_extended[] = {MS_MASKED_EXTENDED, NULL};
+const char *const ms_readonly_paths[] = {MS_READONLY_PATHS, NULL};
 
 /* Below these a mount of an image would hide a wall, or the agent. */
 static const char *const no_volumes[] = {"/proc", "/sys", "/dev", "/.moonsand", NULL};

@@ -32,8 +32,9 @@ void ms_limits_free(ms_limits *l);
 /* Fills in defaults and checks each value: INVALID names option, value, allowed range; UNSUPPORTED
  * when it is above the machine's CPUs or memory (facts). Binds: absolute, normal (no "..", no
  * "//"), source not /, /proc, /sys, /dev, /run, /var/run, /etc, /root, /var/lib/docker,
- * /var/lib/containers nor a parent or child of those that matters, nor a socket; target not over /,
- * /proc, /sys, /dev, /tmp, /.moonsand; at most 16. */
+ * /var/lib/containers, /var/lib/moonsand nor a parent or child of those that matters. Where the
+ * engine sees this machine's files, links are resolved, and the directory must not hold the
+ * engine's socket; target not over /, /proc, /sys, /dev, /tmp, /.moonsand; at most 16. */
 int ms_limits_resolve(ms_limits *out, const moonsand_sandbox_options *options,
                       const moonsand_engine_facts *facts, moonsand_error **err);
 

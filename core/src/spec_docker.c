@@ -6,9 +6,18 @@
 #include "proto.h"
 #include "spec.h"
 
-/* A daemon that is newer than this knows a field that an older one would ignore without a word;
- * nothing below needs more than API 1.40 (IpcMode, CgroupnsMode on 20.10 and later, MaskedPaths).
- */
+/* A daemon ignores a field that its API does not know without a word, and from the outside nothing
+ * tells. What is asked for below is known since 1.40, but for CgroupnsMode. */
+static int check_api(const moonsand_engine_facts *facts, moonsand_error **err)
+{
+    int major = 0, minor = 0;
+    if (sscanf(facts->api_version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 41))
+        return 0;
+    return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                   "the engine's API %s cannot give a container a cgroup namespace of its own; "
+                   "Docker can from 20.10 (API 1.41) on",
+                   facts->api_version);
+}
 
 static json_t *ulimit(bool *bad, const char *name, uint64_t value)
 {
@@ -167,7 +176,7 @@ static int create(ms_buf *path, ms_buf *body, const ms_container *c,
 {
     static const char *const agent[] = {MS_AGENT_PATH_INSIDE, NULL}, *const none[] = {NULL};
     static const char *const no_check[] = {"NONE", NULL};
-    if (ms_container_check(c, err))
+    if (check_api(facts, err) || ms_container_check(c, err))
         return -1;
     bool bad = false;
     json_t *host = host_config(&bad, c, facts, err);

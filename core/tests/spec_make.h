@@ -10,12 +10,14 @@
 #include "tap.h"
 
 static const moonsand_engine_facts docker_v1 = {.kind = "docker",
+                                                .api_version = "1.41",
                                                 .arch = "x86_64",
                                                 .cgroup_version = 1,
                                                 .cpus = 64,
                                                 .memory_bytes = 64ull << 30,
                                                 .has_bridge = true};
 static const moonsand_engine_facts podman_v2 = {.kind = "podman",
+                                                .api_version = "1.41",
                                                 .arch = "aarch64",
                                                 .cgroup_version = 2,
                                                 .cpus = 64,

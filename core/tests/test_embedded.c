@@ -175,7 +175,9 @@ static void test_race(const char *kind)
     pid_t first = fork();
     if (first == 0) {
         char *path = NULL;
-        _exit(moonsand_embedded_start(&path, dir, kind, NULL) == 0 ? 0 : 1);
+        int rc = moonsand_embedded_start(&path, dir, kind, NULL);
+        moonsand_free(path);
+        _exit(rc == 0 ? 0 : 1);
     }
     char *path = NULL;
     int code = -1;
@@ -219,6 +221,7 @@ static void test_kind(const char *kind, const char *other)
     ok(access(ms_json_str(o, "log", ""), R_OK) == 0, "status: the log is there");
     ok(start(&path, NULL), "starting it again is no error");
     is_str(path, ms_json_str(o, "socket", ""), "  the same socket");
+    json_decref(o);
     is_int(running_pid(), pid, "  the same process");
     refused(dir, other, MOONSAND_E_CONFLICT);
     is_int(running_pid(), pid, "  and it lives on");
@@ -235,7 +238,6 @@ static void test_kind(const char *kind, const char *other)
     test_race(kind);
     ok(running_pid() > 1 && running_pid() != pid, "a new one");
     test_stop(path);
-    json_decref(o);
     moonsand_free(path);
 }
 

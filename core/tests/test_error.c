@@ -124,6 +124,14 @@ static void printable(void)
     ms_printable(out, 1, "ab", 2);
     is_str(out, "", "room for the NUL only");
     ms_printable(out, 0, "ab", 2);
+
+    /* An engine's name for itself, an image's os: whatever is put into a message. */
+    moonsand_error *err = NULL;
+    ms_fail(&err, MOONSAND_E_UNSUPPORTED, "it runs %s containers", "\x1b]52;c;eA==\x07\xc2\x9b");
+    is_str(moonsand_error_message(err), "it runs ?]52;c;eA==??? containers", "in a message");
+    ms_fail_errno(&err, ENOENT, "%s", "a\nb\xff");
+    ok(strncmp(moonsand_error_message(err), "a?b?: ", 6) == 0, "in a message with errno");
+    moonsand_error_free(err);
 }
 
 int main(void)

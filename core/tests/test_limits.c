@@ -206,6 +206,7 @@ static void binds(void)
                                           "/var/lib/docker",
                                           "/var/lib/docker/x",
                                           "/var/lib/containers",
+                                          "/var/lib/moonsand/run",
                                           "/boot",
                                           "/a,b",
                                           "/a:b",
@@ -269,6 +270,31 @@ static void links(void)
     b.source = dir;
     is_int((int)resolve(&l, &o, &here, why, sizeof why), MOONSAND_OK, "a directory %s", why);
     ms_limits_free(&l);
+
+    char below[64], url[96];
+    (void)snprintf(below, sizeof below, "%s/real", dir);
+    ok(mkdir(below, 0755) == 0 && symlink("real", path) == 0, "a link to a directory");
+    b.source = path;
+    is_int((int)resolve(&l, &o, &here, why, sizeof why), MOONSAND_OK, "is taken: %s", why);
+    is_str(l.binds[0].source, below, "for what it leads to now");
+    ms_limits_free(&l);
+    (void)snprintf(url, sizeof url, "unix://%s/real/engine.sock", dir);
+    here.endpoint = url;
+    is_int((int)resolve(&l, &o, &here, why, sizeof why), MOONSAND_OK, "no socket there: %s", why);
+    ms_limits_free(&l);
+    FILE *f = fopen(url + 7, "w"); /* anything of that name */
+    is_int((int)resolve(&l, &o, &here, why, sizeof why), MOONSAND_E_INVALID, "a socket: %s", why);
+    if (f)
+        (void)fclose(f);
+    (void)unlink(url + 7);
+    (void)unlink(path);
+    (void)rmdir(below);
+    (void)snprintf(below, sizeof below, "%s/a,b", dir);
+    ok(mkdir(below, 0755) == 0 && symlink("a,b", path) == 0 &&
+           resolve(&l, &o, &here, why, sizeof why) == MOONSAND_E_INVALID,
+       "a link to a name that no engine takes: %s", why);
+    (void)unlink(path);
+    (void)rmdir(below);
     (void)rmdir(dir);
 }
 

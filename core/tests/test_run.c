@@ -2,6 +2,53 @@
 #include "live.h"
 #include "tap.h"
 
+typedef struct fetch {
+    moonsand_request *request;
+    bool done;
+    int calls, status;
+    size_t bytes;
+    bool cancel_in_data;
+} fetch;
+
+static void fetch_data(void *arg, const char *data, size_t len)
+{
+    fetch *f = arg;
+    (void)data;
+    f->bytes += len;
+    if (f->cancel_in_data)
+        moonsand_request_cancel(f->request);
+}
+
+static void fetch_done(void *arg, int status, const char *body, size_t len, moonsand_error *err)
+{
+    fetch *f = arg;
+    (void)body, (void)len;
+    f->done = true;
+    f->calls++;
+    f->status = status;
+    moonsand_error_free(err);
+    moonsand_request_cancel(f->request);
+}
+
+static void requests(live *v, const char *name)
+{
+    fetch whole = {0}, cut = {.cancel_in_data = true};
+    moonsand_request_options o = MOONSAND_REQUEST_OPTIONS_INIT;
+    o.method = "GET";
+    o.path = "/info";
+    o.on_data = fetch_data;
+    o.on_done = fetch_done;
+    o.arg = &whole;
+    moonsand_request_start(&whole.request, v->engine, &o, NULL);
+    live_drive(v, &whole.done, 20);
+    ok(whole.status == 200 && whole.bytes > 100 && whole.calls == 1,
+       "%s: a request that is cancelled in its on_done", name);
+    o.arg = &cut;
+    moonsand_request_start(&cut.request, v->engine, &o, NULL);
+    live_drive(v, &cut.done, 1);
+    ok(cut.bytes > 0 && cut.calls == 0, "%s: and in its on_data, which ends it", name);
+}
+
 static void on_engine(const char *name, const char *url, const char *image)
 {
     if (!url || !image) {
@@ -27,6 +74,8 @@ static void on_engine(const char *name, const char *url, const char *image)
     moonsand_run_free(v.run);
     v.run = NULL;
     v.result = NULL;
+
+    requests(&v, name);
 
     /* freed in the middle: nothing is told any more, and the container goes away */
     const char *argv[] = {"python3", "-c", "import time; time.sleep(30)"};

@@ -39,6 +39,14 @@ static void refused(void)
     c = container(&l);
     ok(!make(&c, &odd, path, sizeof path, why, sizeof why) && strstr(why, "riscv64"), "arch: %s",
        why);
+    odd = docker_v1;
+    odd.api_version = "1.40";
+    ok(!make(&c, &odd, path, sizeof path, why, sizeof why) && strstr(why, "cgroup namespace"),
+       "an API that would leave a wall out: %s", why);
+    odd.api_version = "1.52";
+    json_t *newer = make(&c, &odd, path, sizeof path, why, sizeof why);
+    ok(newer != NULL, "a newer one%s", why);
+    json_decref(newer);
     ms_limits_free(&l);
     ok(ms_profile_for("docker") == &ms_profile_docker && !ms_profile_for("lxc") &&
            !ms_profile_for(NULL),

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,13 @@ static int owner_alive(lua_State *L)
     const char *owner = lb_arg_string(L, 1);
     lua_pushboolean(L, moonsand_owner_alive(owner, luaL_checkinteger(L, 2)));
     return 1;
+}
+
+static int owner_label(lua_State *L)
+{
+    if (moonsand_owner_label(lb_text(L), lb_err(L)) != 0)
+        return lb_fail(L);
+    return lb_push_text(L);
 }
 
 static int embedded_start(lua_State *L)
@@ -137,6 +145,26 @@ static int stat_path(lua_State *L)
     return 1;
 }
 
+static void set_integer(lua_State *L, const char *field, unsigned long long value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, field);
+}
+
+/* disk(path) -> { free_bytes, total_bytes, free_inodes } of the file system there | nil, err. */
+static int disk(lua_State *L)
+{
+    const char *path = lb_arg_string(L, 1);
+    struct statvfs st;
+    if (statvfs(path, &st) != 0)
+        return lb_fail_errno(L, errno, "cannot look at", path);
+    lua_createtable(L, 0, 3);
+    set_integer(L, "free_bytes", (unsigned long long)st.f_bavail * st.f_frsize);
+    set_integer(L, "total_bytes", (unsigned long long)st.f_blocks * st.f_frsize);
+    set_integer(L, "free_inodes", (unsigned long long)st.f_favail);
+    return 1;
+}
+
 /* make_dirs(path) -> true | nil, err. With all that is missing above it; for this user only. */
 static int make_dirs(lua_State *L)
 {
@@ -170,6 +198,7 @@ static int terminal_size(lua_State *L)
 }
 
 const luaL_Reg lb_host_functions[] = {
+    {"disk", disk},
     {"embedded_start", embedded_start},
     {"embedded_status", embedded_status},
     {"embedded_stop", embedded_stop},
@@ -179,6 +208,7 @@ const luaL_Reg lb_host_functions[] = {
     {"make_dirs", make_dirs},
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},
+    {"owner_label", owner_label},
     {"read", read_some},
     {"sha256", sha256},
     {"stat", stat_path},

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* So much of a body is taken before it goes to the connection. */
+#define QUEUE_BYTES (256u << 10)
 /* More than this waits in the connection until take() was called. */
 #define HOLD_BYTES (1u << 20)
 
@@ -16,6 +18,9 @@ typedef struct lb_request {
     bool has_fd;
     int fd, status;
     uint64_t sent, received;
+    lb_buf queue; /* written, not sent: from queue_at on */
+    size_t queue_at;
+    bool queue_end, queue_waits;
     lb_buf data;   /* pieces that take() has not taken */
     lb_buf answer; /* the collected body: all of it, or that of a refusal */
     moonsand_error *err;
@@ -29,6 +34,23 @@ static void on_data(void *arg, const char *data, size_t len)
     if (r->data.len >= HOLD_BYTES)
         moonsand_request_hold(r->core, true);
     lb_handle_news(&r->h);
+}
+
+static ptrdiff_t on_read(void *arg, void *buffer, size_t size)
+{
+    lb_request *r = arg;
+    size_t n = r->queue.len - r->queue_at;
+    if (n > size)
+        n = size;
+    if (n > 0)
+        memcpy(buffer, r->queue.data + r->queue_at, n);
+    r->queue_at += n;
+    if (r->queue_at == r->queue.len)
+        r->queue.len = r->queue_at = 0;
+    if (!r->queue_end)
+        lb_handle_news(&r->h); /* there is room */
+    r->queue_waits = n == 0 && !r->queue_end;
+    return r->queue_waits ? MOONSAND_READ_WAIT : (ptrdiff_t)n;
 }
 
 static void on_sent(void *arg, uint64_t bytes)
@@ -122,6 +144,8 @@ int lb_request_new(lua_State *L)
         options.on_sent = on_sent;
         options.on_received = on_received;
     }
+    if (lb_field_bool(L, 2, "body_stream"))
+        options.on_read = on_read;
     options.out_path = lb_field_string(L, 2, "out_file", false);
     options.pack = lb_field_pack(L, 2, "body_pack");
     options.headers = headers(L, &options.header_count);
@@ -176,6 +200,7 @@ static int request_close(lua_State *L)
     lb_request *r = luaL_checkudata(L, 1, LB_REQUEST);
     cancel(r);
     lb_handle_unlink(&r->h);
+    lb_buf_free(&r->queue);
     lb_buf_free(&r->data);
     lb_buf_free(&r->answer);
     moonsand_error_free(r->err);
@@ -203,6 +228,44 @@ static int request_take(lua_State *L)
     if (r->core != NULL)
         moonsand_request_hold(r->core, false);
     return 1;
+}
+
+static void resume(lb_request *r)
+{
+    if (!r->queue_waits || r->core == NULL)
+        return;
+    r->queue_waits = false;
+    moonsand_request_resume(r->core);
+}
+
+/* write(bytes) -> how many were taken, 0 when there is no room until the next news. */
+static int request_write(lua_State *L)
+{
+    lb_request *r = lb_check(L, LB_REQUEST);
+    size_t len, room = QUEUE_BYTES - (r->queue.len - r->queue_at);
+    const char *data = luaL_checklstring(L, 2, &len);
+    luaL_argcheck(L, !r->queue_end, 2, "the body has ended");
+    if (len > room)
+        len = room;
+    if (r->queue_at > 0) {
+        r->queue.len -= r->queue_at;
+        memmove(r->queue.data, r->queue.data + r->queue_at, r->queue.len);
+        r->queue_at = 0;
+    }
+    if (!lb_buf_add(&r->queue, data, len))
+        return luaL_error(L, "not enough memory");
+    if (len > 0)
+        resume(r);
+    lua_pushinteger(L, (lua_Integer)len);
+    return 1;
+}
+
+static int request_write_end(lua_State *L)
+{
+    lb_request *r = lb_check(L, LB_REQUEST);
+    r->queue_end = true;
+    resume(r);
+    return 0;
 }
 
 static int request_received(lua_State *L)
@@ -240,8 +303,10 @@ static int request_result(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"done", request_done}, {"received", request_received}, {"result", request_result},
-    {"sent", request_sent}, {"take", request_take},         {NULL, NULL},
+    {"done", request_done},           {"received", request_received},
+    {"result", request_result},       {"sent", request_sent},
+    {"take", request_take},           {"write", request_write},
+    {"write_end", request_write_end}, {NULL, NULL},
 };
 
 void lb_request_open(lua_State *L)

@@ -25,6 +25,15 @@ function core.loop() end
 ---@return string? json, moonsand.Error? err
 function core.host_facts() end
 
+--- The value of the label moonsand.owner of containers that this process makes.
+---@return string? label, moonsand.Error? err
+function core.owner_label() end
+
+--- Of the file system that the path is on: free_bytes (for others than root), total_bytes, free_inodes.
+---@param path string
+---@return { free_bytes: integer, total_bytes: integer, free_inodes: integer }? disk, moonsand.Error? err
+function core.disk(path) end
+
 ---@param owner string label moonsand.owner
 ---@param lease integer label moonsand.lease, seconds since the epoch
 ---@return boolean
@@ -66,6 +75,13 @@ function core.stat(path) end
 ---@return moonsand.core.Pack? pack, moonsand.Error? err
 function core.pack() end
 
+--- Reads a tar stream, not compressed. Paths and targets are as they stand there: hostile. More than the limits
+--- (10000 entries, 64 MiB of files), and bytes that are no tar stream: err.code "protocol".
+---@param bytes string
+---@param limits { entries: integer?, bytes: integer? }?
+---@return { path: string, type: "file"|"directory"|"symlink"|"hardlink"|"other", mode: integer, data: string?, target: string? }[]? list, moonsand.Error? err
+function core.untar(bytes, limits) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -99,7 +115,7 @@ function Loop:timeout() end
 --- Never blocks. Returns the handles (Engine, Request, Run, Command) that have news since the last step.
 ---@return table? handles, moonsand.Error? err
 function Loop:step() end
---- Sleeps until there is something to do; err.code "interrupted" after a signal.
+--- Sleeps until there is something to do; err.code "interrupted" after a signal such as Ctrl-C.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Loop:wait(seconds) end
@@ -125,10 +141,10 @@ function Engine:facts() end
 --- Removals that still go on.
 ---@return integer
 function Engine:pending() end
---- At most one of body, body_file and body_pack (measured). headers: further ones, name -> value. out_file: the body
---- of a 2xx answer becomes that file, or nothing is left. progress: news when
---- something was sent or received.
----@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
+--- At most one of body, body_file, body_pack (measured) and body_stream (write() follows). headers: further
+--- ones, name -> value. out_file: the body of a 2xx answer becomes that file, or nothing is left. progress: news
+--- when something was sent or received.
+---@param options { method: string, path: string, body: string?, body_file: string?, body_pack: moonsand.core.Pack?, body_stream: boolean?, content_type: string?, headers: table<string, string>?, timeout: number?, stream: boolean?, out_file: string?, progress: boolean? }
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
@@ -145,6 +161,12 @@ function Request:done() end
 --- What came since the last call (only with stream = true), or nil. The engine waits when 1 MiB was not taken.
 ---@return string?
 function Request:take() end
+--- More of the body (only with body_stream = true). How many bytes were taken; 0: no room until the next news.
+---@param bytes string
+---@return integer
+function Request:write(bytes) end
+--- That was the whole body.
+function Request:write_end() end
 --- Bytes of body_file or body_pack that were handed to the connection (only with progress = true).
 ---@return integer
 function Request:sent() end
@@ -179,9 +201,10 @@ function Pack:file(path, host_path, mode) end
 ---@return boolean? ok, moonsand.Error? err
 function Pack:tree(prefix, host_dir, options) end
 --- Reads everything once, about max_bytes a call (0 or nil: all); nil alone: call again. sha256 is over path, type, mode,
---- target and content of each entry; bytes is the size of the tar stream.
+--- target and content of each entry; bytes is the size of the tar stream; escaping a link that climbs out of the
+--- archive (Podman refuses those).
 ---@param max_bytes integer?
----@return { sha256: string, bytes: integer, files: integer, excluded: integer }? facts, moonsand.Error? err
+---@return { sha256: string, bytes: integer, files: integer, excluded: integer, escaping: string? }? facts, moonsand.Error? err
 function Pack:measure(max_bytes) end
 --- Bytes of the tar stream that measuring has seen so far.
 ---@return integer

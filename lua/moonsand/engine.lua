@@ -35,6 +35,7 @@ local request_schema = {
   end,
   body_file = options.text,
   body_pack = pack.check,
+  body_stream = options.func,
   content_type = options.text,
   headers = options.table,
   out_file = options.text,
@@ -118,7 +119,8 @@ function Engine.step(_)
   return sched.step()
 end
 
---- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal.
+--- Sleeps until there is something to do; then call step(). err.code is "interrupted" after a signal that the
+--- program handles, such as Ctrl-C; SIGCHLD, SIGWINCH and a stop and its end do not count.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
 function Engine.wait(_, seconds)
@@ -160,6 +162,41 @@ function Request:_tell(f, value)
   end
 end
 
+local poll_s = 0.02 -- how soon a body's function that had nothing is asked again
+
+--- Hands on what the body's function gives until the core has no room.
+function Request:_pump()
+  while self.body_stream and not self.finished do
+    if not self._piece then
+      local ok, piece = pcall(self.body_stream)
+      if ok and piece ~= nil and type(piece) ~= "string" then
+        ok, piece = false, "body: the function must return strings or nil, got " .. type(piece)
+      end
+      if not ok then
+        self._failure, self.finished = { piece }, true
+        sched.wake(self)
+        return
+      elseif piece == nil then
+        self.body_stream = nil
+        self._raw:write_end()
+        return
+      elseif piece == "" then
+        self._timer = sched.later(poll_s, function()
+          self._timer = nil
+          self:_pump()
+        end)
+        return
+      end
+      self._piece = piece
+    end
+    local taken = self._raw:write(self._piece)
+    if taken == 0 then
+      return -- on news again
+    end
+    self._piece = taken < #self._piece and self._piece:sub(taken + 1) or nil
+  end
+end
+
 function Request:_news()
   if self.finished then
     return
@@ -175,6 +212,9 @@ function Request:_news()
   if self.on_data and not self._failure then
     self:_tell(self.on_data, raw:take())
   end
+  if self.body_stream and not self._timer and not raw:done() then
+    self:_pump()
+  end
   if not self.finished and raw:done() then
     self.finished = true
     sched.wake(self)
@@ -184,7 +224,8 @@ end
 --- One call of the engine's API. path is without the version: "/containers/json?all=1".
 ---
 --- At most one of: body (a table is sent as JSON), body_file (a path), body_pack (of core.pack(); measured here
---- when it was not). on_sent(bytes): so much of body_file or body_pack was sent. headers: { name = value }; values
+--- when it was not), body_stream (a function that returns pieces, "" for "nothing yet", nil at the end).
+--- on_sent(bytes): so much of a file, pack or stream was sent. headers: { name = value }; values
 --- stand in no error. on_data(piece) gets the body of a 2xx answer as it comes. out_file: that body becomes this
 --- file, which is there when it is whole, and not at all otherwise; on_received(bytes): so much of it came.
 ---
@@ -216,10 +257,12 @@ function Engine:request(given)
     on_data = o.on_data,
     on_sent = o.on_sent,
     on_received = o.on_received,
+    body_stream = o.body_stream,
     _sent = 0,
     _received = 0,
   }, Request)
   o.stream, o.progress = o.on_data ~= nil, (o.on_sent or o.on_received) ~= nil
+  o.body_stream = o.body_stream and true
   o.on_data, o.on_sent, o.on_received = nil, nil, nil
   local raw <close>, err = self._raw:request(o)
   if not raw then
@@ -227,6 +270,13 @@ function Engine:request(given)
   end
   request._raw = raw
   sched.register(raw, request)
+  -- Ended from outside (a task that is cancelled, Ctrl-C), it must not ask for more.
+  local _ <close> = setmetatable({}, { __close = function()
+    request.finished = true
+    if request._timer then
+      sched.forget(request._timer)
+    end
+  end })
   request:_news()
   sched.wait(request)
   if request._failure then

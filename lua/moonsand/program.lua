@@ -256,7 +256,8 @@ function M.build(script, given, level)
       end
     end
     files[#files + 1] = { path = name, data = text }
-    argv[#argv + 1] = name
+    -- A name that begins with a dash would be an option to the interpreter.
+    argv[#argv + 1] = name:sub(1, 1) == "-" and "./" .. name or name
   end
   for _, word in ipairs(collect_words("args", o.args or {}, level)) do
     argv[#argv + 1] = word

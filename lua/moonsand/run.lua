@@ -95,11 +95,7 @@ local function deliver(self)
   end
 end
 
-function Run:_news()
-  if self.finished or self._busy then
-    return
-  end
-  self._busy = true -- a callback that waits for something drives the loop again
+local function look(self)
   if self._on_stdout or self._on_stderr then
     deliver(self)
   end
@@ -107,12 +103,11 @@ function Run:_news()
   if not self.finished and self._stdin and not self._timer and not raw:done() then
     pump(self)
   end
-  self._busy = false
   if self.finished or not raw:done() then
     return
   end
   if self._on_stdout or self._on_stderr then
-    deliver(self) -- what came while a callback was busy
+    deliver(self) -- what came before the end, while a callback was busy
     if self.finished then
       return
     end
@@ -123,6 +118,23 @@ function Run:_news()
   else
     finish(self, nil, err)
     raw:close()
+  end
+end
+
+function Run:_news()
+  if self.finished or self._busy then
+    self._again = true
+    return
+  end
+  self._busy = true -- a callback that waits for something drives the loop again
+  local ok, err
+  repeat
+    self._again = false
+    ok, err = pcall(look, self)
+  until not ok or not self._again or self.finished
+  self._busy = false
+  if not ok then
+    error(err, 0)
   end
 end
 

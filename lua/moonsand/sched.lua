@@ -14,6 +14,7 @@ local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> task
 local waiting = setmetatable({}, { __mode = "k" }) -- handle -> list of tasks
 local timers = {} -- list of { due, f }
 local ready, live = {}, {} -- tasks to be resumed; tasks that have not ended
+local news = {} -- handles that have some and were not told
 local depth = 0 -- of drives inside each other
 
 --- The loop, made when it is first needed.
@@ -85,33 +86,51 @@ local function resume(task)
   end
 end
 
-local function fire_timers()
-  local now = core.monotonic()
-  local due = {}
-  for i = #timers, 1, -1 do
-    if timers[i].due <= now then
-      due[#due + 1] = timers[i]
-      timers[i] = timers[#timers]
-      timers[#timers] = nil
+-- What is told, fired or resumed may drive the loop again, and wait for what comes after it here. So
+-- each is taken off its list by itself, and what is still on the lists is seen by the inner drive.
+
+local function tell_news()
+  while #news > 0 do
+    local handle = table.remove(news, 1)
+    local ok, err = pcall(handle._news, handle)
+    if not ok then
+      table.insert(news, 1, handle) -- Ctrl-C came in between: it was not told
+      error(err, 0)
     end
   end
-  for _, timer in ipairs(due) do
+end
+
+local function next_due(now)
+  for i, timer in ipairs(timers) do
+    if timer.due <= now then
+      timers[i] = timers[#timers]
+      timers[#timers] = nil
+      return timer
+    end
+  end
+end
+
+local function fire_timers()
+  local now = core.monotonic()
+  for timer in next_due, now do
     timer.f()
   end
 end
 
+--- Those that were ready when this began: the others are for the next step.
 local function run_ready()
-  local batch = ready
-  ready = {}
-  for i = 1, #batch do
-    resume(batch[i])
+  for _ = 1, #ready do
+    local task = table.remove(ready, 1)
+    if task then
+      resume(task)
+    end
   end
 end
 
 --- Seconds until something of ours is due, nil when nothing is.
 ---@return number?
 function M.timeout()
-  if #ready > 0 then
+  if #ready > 0 or #news > 0 then
     return 0
   end
   local least = M.loop():timeout()
@@ -135,11 +154,9 @@ function M.step()
     return nil, err
   end
   for _, raw in ipairs(handles) do
-    local handle = wrappers[raw]
-    if handle then
-      handle:_news()
-    end
+    news[#news + 1] = wrappers[raw]
   end
+  tell_news()
   fire_timers()
   run_ready()
   return true
@@ -186,6 +203,8 @@ end
 local function block(handle, due)
   if handle.finished then
     return true
+  elseif handle._busy then
+    error("a run cannot be waited for in its own callback; start a task there (moonsand.spawn)", 0)
   end
   depth = depth + 1
   local ok, value = pcall(drive, handle, due)
@@ -197,6 +216,16 @@ local function block(handle, due)
     error(value, 0)
   end
   return value
+end
+
+-- Who polls a handle with a time limit would else stand on its list once for each time.
+local function leave(list, task)
+  for i = #list, 1, -1 do
+    if list[i] == task then
+      table.remove(list, i)
+      return
+    end
+  end
 end
 
 --- Waits until handle.finished, or until `seconds` have passed. Inside a task this yields; elsewhere it
@@ -228,6 +257,7 @@ function M.wait(handle, seconds)
     coroutine.yield()
     if timer then
       M.forget(timer)
+      leave(list, task)
     end
   end
   return true

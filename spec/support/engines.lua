@@ -1,4 +1,5 @@
 --- The engines that the specs run on, and how to count what is on them.
+local clean = require "moonsand.cli.clean"
 local moonsand = require "moonsand"
 
 local M = {}
@@ -39,12 +40,16 @@ function M.each(describe, name, body)
 end
 
 --- Containers of ours on the engine, whatever their state.
+---@return { id: string, name: string, state: string }[]
 function M.containers(kind)
-  local answer = assert(M.engine(kind):request {
-    method = "GET",
-    path = '/containers/json?all=1&filters={"label":["moonsand=1"]}',
-  })
-  return answer
+  return clean.find(M.engine(kind), true)
+end
+
+--- How long something on our side may take when it runs under a tool that makes it slower (valgrind).
+---@param seconds number what it may take otherwise
+---@return number seconds
+function M.patience(seconds)
+  return seconds * (tonumber(os.getenv "MOONSAND_TEST_SLOWDOWN") or 1)
 end
 
 --- Steps until nothing is being removed any more.

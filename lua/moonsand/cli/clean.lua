@@ -7,11 +7,28 @@ local term = require "moonsand.cli.term"
 local M = {}
 
 function M.define(parser)
-  local c = parser:command("clean", "Remove containers whose owner no longer lives.")
+  local c = parser:command("clean", "Remove our containers whose owner no longer lives.")
   common.engine_option(c)
   c:flag("--dry-run", "Only say what would be removed.")
   c:flag("--all", "Remove those of living owners, too.")
   c:flag("--json", "Print JSON.")
+end
+
+--- Did we make the container? Labels alone do not tell: an image hands its own on to every container, and
+--- anybody may write ours into an image. It cannot choose a container's name.
+---@param container table as the engine lists it
+---@return boolean
+function M.is_ours(container)
+  local labels = type(container.Labels) == "table" and container.Labels or {}
+  if labels.moonsand ~= "1" or type(labels["moonsand.owner"]) ~= "string" then
+    return false
+  end
+  for _, name in ipairs(type(container.Names) == "table" and container.Names or {}) do
+    if tostring(name):find "^/?moonsand%-%x+$" or tostring(name):find "^/?moonsand%-layer%-%x+$" then
+      return true
+    end
+  end
+  return false
 end
 
 --- Does somebody who lives own the container?
@@ -30,20 +47,22 @@ local function name_of(container)
   return tostring(names[1] or container.Id):gsub("^/", "")
 end
 
+local filter = "/containers/json?all=true&filters=%7B%22label%22%3A%5B%22moonsand%3D1%22%5D%7D"
+-- Podman's compatible call fails as a whole when one container is half created or half removed.
+local lists = { docker = filter, podman = "/libpod" .. filter }
+
 --- The containers to remove.
+---@param engine moonsand.Engine
+---@param all boolean those of living owners, too
 ---@return { id: string, name: string, state: string }[]
 function M.find(engine, all)
-  local answer, err = engine:request {
-    path = "/containers/json?all=1&filters=%7B%22label%22%3A%5B%22moonsand%3D1%22%5D%7D",
-  }
+  local answer, err = engine:request { path = lists[engine:facts().kind] }
   if not answer then
     error(err, 0)
   end
   local out = {}
   for _, c in ipairs(answer) do
-    local labels = type(c.Labels) == "table" and c.Labels or {}
-    -- Older engines are lax with filters: look again.
-    if labels.moonsand == "1" and (all or not M.owned(labels)) then
+    if M.is_ours(c) and (all or not M.owned(c.Labels)) then
       out[#out + 1] = { id = c.Id, name = name_of(c), state = tostring(c.State) }
     end
   end

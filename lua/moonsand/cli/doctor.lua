@@ -69,19 +69,37 @@ function M.check_host(findings, facts)
   end
   table.sort(dirs)
   for _, dir in ipairs(dirs) do
-    local free = type(disk[dir]) == "table" and disk[dir].free_bytes
-    if type(free) == "number" then
-      local level = free < 256 << 20 and "fail" or free < 2 << 30 and "warn" or "ok"
-      note(findings, "disk " .. dir, level, term.bytes(free) .. " free",
-        level ~= "ok" and "images and layers need room: `docker image prune`, or a larger disk" or nil)
-    end
+    M.check_disk(findings, dir, disk[dir])
   end
+end
+
+--- What is free on the file system of a directory.
+---@param findings moonsand.Finding[]
+---@param dir string
+---@param disk any table with free_bytes, free_inodes
+function M.check_disk(findings, dir, disk)
+  disk = type(disk) == "table" and disk or {}
+  local free, inodes = disk.free_bytes, disk.free_inodes
+  if type(free) ~= "number" then
+    return
+  end
+  local level = free < 256 << 20 and "fail" or free < 2 << 30 and "warn" or "ok"
+  local message = term.bytes(free) .. " free"
+  -- File systems that make inodes as they are needed tell of none, or of a great many.
+  if type(inodes) == "number" and inodes > 0 and inodes < 20000 then
+    level = level == "ok" and "warn" or level
+    message = ("%s, and room for %d files"):format(message, inodes)
+  end
+  note(findings, "disk " .. dir, level, message,
+    level ~= "ok" and "images and layers need room: `docker image prune`, or a larger disk" or nil)
 end
 
 local function check_versions(findings, facts)
   local versions = {}
   for name, version in pairs(facts.components) do
-    versions[name:lower()] = version
+    -- Podman calls it "OCI Runtime (runc)", and its version "runc version 1.1.5 ..."
+    name = name:lower():match "^oci runtime %((.-)%)$" or name:lower()
+    versions[name] = tostring(version):match "version ([%w.+~-]+)" or version
   end
   versions[facts.kind] = versions[facts.kind] or facts.engine_version
   for _, name in ipairs { "docker", "podman", "containerd", "runc", "crun" } do
@@ -150,6 +168,18 @@ function M.check_network(findings, facts, status)
   end
 end
 
+--- Where the engine keeps images and containers, when that is this machine's disk.
+function M.check_storage(findings, engine)
+  local info = engine:facts()["local"] and engine:request { path = "/info" }
+  local dir = type(info) == "table" and info.DockerRootDir
+  if type(dir) == "string" and dir:sub(1, 1) == "/" and not dir:find("\0", 1, true) then
+    local disk = core.disk(dir)
+    if disk then
+      M.check_disk(findings, dir, disk)
+    end
+  end
+end
+
 local script = 'import sys; print(6 * 7, "python", sys.version.split()[0])'
 
 --- Runs one real container.
@@ -213,6 +243,7 @@ function M.main(args)
     local facts = engine:facts()
     M.check_engine(findings, facts)
     M.check_network(findings, facts, embedded_status(facts))
+    M.check_storage(findings, engine)
     term.progress "running a container"
     M.check_run(findings, engine, args.image)
   else

@@ -23,6 +23,12 @@ function M.define(parser)
   c:option("--timeout", "Longest wall clock time (300s)."):argname "TIME"
   c:option("--pids", "Processes and threads (128)."):argname "N"
   c:option("--disk", "Size of /tmp, which is memory (64m)."):argname "SIZE"
+  c:option("--shm", "Size of /dev/shm, which is memory (16m)."):argname "SIZE"
+  c:option("--open-files", "Descriptors of a process (512)."):argname "N"
+  c:option("--max-output", "What may be written to stdout, and to stderr (16m)."):argname "SIZE"
+  c:option("--max-artefacts", "All artefacts together (as --disk)."):argname "SIZE"
+  c:option("--runtime", "Another OCI runtime of the engine's, for instance runsc."):argname "NAME"
+  c:flag("--exec-tmp", "Programs in /tmp may be executed.")
   c:option("--network", "none or bridge (none)."):argname "NET"
   c:option("--bind", "Directory of the engine's machine, read-only inside."):argname "HOST=INSIDE":count "*"
     :convert(pair)
@@ -84,11 +90,14 @@ local function stdin(name)
   end
 end
 
+--- Passes a stream of the program on. Without a piece: that was its end.
 local function writer(file, fd)
-  local plain = not term.is_terminal(fd)
+  local filter = term.is_terminal(fd) and term.filter() or function(piece)
+    return piece or ""
+  end
   return function(piece)
     term.clear()
-    file:write(plain and piece or term.harmless(piece))
+    file:write(filter(piece))
     file:flush()
   end
 end
@@ -145,11 +154,21 @@ function M.main(args)
     timeout = args.timeout,
     pids = args.pids,
     disk = args.disk,
+    shm = args.shm,
+    open_files = args.open_files,
+    output = args.max_output,
+    artefacts = args.max_artefacts,
+    runtime = args.runtime,
+    exec_tmp = args.exec_tmp,
     network = args.network,
     binds = next(binds) and binds or nil,
   }
   if not box then
     error(err, 0)
+  end
+  local out, complaints = nil, nil
+  if not args.json then
+    out, complaints = writer(io.stdout, 1), writer(io.stderr, 2)
   end
   local handle
   handle, err = box:start(args.file, {
@@ -157,8 +176,8 @@ function M.main(args)
     env = as_map(args.env),
     files = input_files(args.file_list),
     stdin = stdin(args.stdin),
-    on_stdout = not args.json and writer(io.stdout, 1) or nil,
-    on_stderr = not args.json and writer(io.stderr, 2) or nil,
+    on_stdout = out,
+    on_stderr = complaints,
   })
   if not handle then
     error(err, 0)
@@ -166,6 +185,10 @@ function M.main(args)
   local result
   result, err = wait(handle, args.quiet)
   term.clear()
+  if out then
+    out()
+    complaints()
+  end
   if not result then
     error(err, 0)
   end

@@ -31,17 +31,51 @@ function M.colour(fd, colour, text)
   return ("\27[%dm%s\27[0m"):format(colours[colour], text)
 end
 
+local function as_byte(c)
+  return ("\\x%02x"):format(c:byte())
+end
+
+local function as_character(c)
+  return ("\\u{%02x}"):format(c:byte())
+end
+
 --- Control characters other than newline and tab made visible: a program must not drive the terminal.
---- C1 controls (U+0080..U+009F) do the same in UTF-8; other bytes pass.
+--- C1 controls (U+0080..U+009F) do the same, in UTF-8 as characters, elsewhere as single bytes; other
+--- bytes pass.
 ---@param text string
 ---@return string
 function M.harmless(text)
-  text = text:gsub("[%z\1-\8\11-\31\127]", function(c)
-    return ("\\x%02x"):format(c:byte())
-  end)
-  return (text:gsub("\xc2([\x80-\x9f])", function(c)
-    return ("\\u{%02x}"):format(c:byte())
-  end))
+  text = text:gsub("[%z\1-\8\11-\31\127]", as_byte)
+  local out, from = {}, 1
+  while from <= #text do
+    local _, bad = utf8.len(text, from)
+    out[#out + 1] = text:sub(from, (bad or #text + 1) - 1):gsub("\xc2([\x80-\x9f])", as_character)
+    if not bad then
+      break
+    end
+    out[#out + 1] = text:sub(bad, bad):gsub("[\x80-\x9f]", as_byte)
+    from = bad + 1
+  end
+  return table.concat(out)
+end
+
+--- The same for a stream that comes in pieces: a character that is cut by the end of a piece, which the
+--- program decides, waits for its rest. Call it without a piece at the end.
+---@return fun(piece: string?): string
+function M.filter()
+  local kept = ""
+  return function(piece)
+    local text = kept .. (piece or "")
+    kept = ""
+    if piece then
+      local tail = text:match "[\xc2-\xf4][\x80-\xbf]?[\x80-\xbf]?$" or ""
+      local first = tail:byte() or 0
+      if #tail > 0 and #tail < (first >= 0xf0 and 4 or first >= 0xe0 and 3 or 2) then
+        text, kept = text:sub(1, -#tail - 1), tail
+      end
+    end
+    return M.harmless(text)
+  end
 end
 
 --- One line of text that came from elsewhere.

@@ -136,11 +136,14 @@ end
 ---@param ref moonsand.Reference
 ---@return string
 function M.short(ref)
-  local s = ref.text
   if ref.registry == hub then
-    s = s:sub(#hub + 2):gsub("^library/", "")
+    local s = ref.text:sub(#hub + 2):gsub("^library/", "")
+    local again = M.parse(s)
+    if again and again.text == ref.text then -- "localhost/x" of the Hub needs its registry
+      return s
+    end
   end
-  return s
+  return ref.text
 end
 
 --- Name and tag (or digest), the two parameters of the engines' API.

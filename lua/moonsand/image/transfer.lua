@@ -2,6 +2,7 @@
 --- A status of 200 proves nothing here: the engine says in its stream what went wrong, and only what is there
 --- afterwards is a success.
 local auth = require "moonsand.image.auth"
+local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local options = require "moonsand.options"
 local progress = require "moonsand.image.progress"
@@ -62,10 +63,20 @@ local function credentials(given, registry)
   return found, err
 end
 
-local function refused(err, why)
-  if why and err.code == "denied" then
+local function refused(engine, err, found, why, registry)
+  if err.code ~= "denied" then
+    return nil, err
+  elseif found then
+    if found.identity_token and err.op == "push" and engine:facts().kind == "podman" then
+      err.message = err.message .. " (Podman pushes with a password only, and this is an identity token)"
+    end
+    return nil, err
+  elseif why then
     err.message = ("%s (credentials: %s)"):format(err.message, why.message)
     err.cause = why
+  else
+    err.message = ("%s (Docker's config file, %s, has no credentials for %s)"):format(
+      err.message, auth.config_path() or "which there is none of", registry)
   end
   return nil, err
 end
@@ -97,7 +108,7 @@ function M.pull(engine, ref, given)
     timeout = o.timeout,
   }, o.on_progress)
   if not ok then
-    return refused(err, why)
+    return refused(engine, err, found, why, parsed.registry)
   end
   local facts
   facts, err = store.inspect(engine, ref)
@@ -144,7 +155,8 @@ function M.push(engine, ref, given)
   end
   local found, why = credentials(o.auth, parsed.registry)
   local name, tag = reference.name_tag(parsed)
-  local result, ok = { ref = ref }, nil
+  local result = {}
+  local ok
   ok, err = stream(engine, "push", "push of " .. ref, {
     path = ("/images/%s/push?%s"):format(name, query { { "tag", tag } }),
     headers = { ["X-Registry-Auth"] = auth.header(found, parsed.registry) },
@@ -153,7 +165,7 @@ function M.push(engine, ref, given)
     pushed(object, result)
   end)
   if not ok then
-    return refused(err, why)
+    return refused(engine, err, found, why, parsed.registry)
   elseif not result.digest then
     return errors.fail("engine", ("push of %s: the engine tells no error and no digest"):format(ref), { op = "push" })
   end
@@ -169,8 +181,9 @@ local function body(what, source, phase, request, on_progress, level)
   end
   request.content_type = "application/x-tar"
   if on_progress then
+    local file = request.body_file and core.stat(request.body_file)
     request.on_sent = function(bytes)
-      on_progress { phase = phase, status = "Sending", current = bytes }
+      on_progress { phase = phase, status = "Sending", current = bytes, total = file and file.type == "file" and file.size or nil }
     end
   end
   return request
