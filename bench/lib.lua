@@ -114,12 +114,15 @@ end
 --- the caches of all sides are warm alike.
 ---@param contenders { name: string, run: fun(): number }[] `run` does the thing once and returns the seconds it took
 ---@param n integer? samples of each; default `samples`
+---@param cold boolean? without the unmeasured run, for what clears caches itself
 ---@return table<string, bench.Stats> by name
-function M.race(contenders, n)
+function M.race(contenders, n, cold)
   local samples, result = {}, {}
   for _, c in ipairs(contenders) do
     samples[c.name] = {}
-    c.run()
+    if not cold then
+      c.run()
+    end
   end
   for _ = 1, n or M.samples do
     for _, c in ipairs(contenders) do
