@@ -24,7 +24,7 @@ typedef struct seen {
     bool open, ended, drained;
     int opens, ends, drains;
     ms_buf out[4];
-    uint64_t bytes;
+    uint64_t bytes, pieces;
     moonsand_error *err;
     ms_stream *s;
     int free_in; /* 1: on_open, 2: on_data, 3: on_drain, 4: on_end */
@@ -56,6 +56,7 @@ static inline void on_data(void *arg, int stream, const char *p, size_t n)
 {
     seen *v = arg;
     v->bytes += n;
+    v->pieces++;
     if (!v->count_only)
         ms_buf_add(&v->out[stream], p, n);
     maybe_free(v, 2);
