@@ -145,7 +145,8 @@ USER 1000
       { { run = { "a", x = "b" } }, "without names" },
       { { dockerfile = { data = "x" }, pip = {} }, "no option 'pip'" },
       { { run = ("x"):rep(70000) }, "60000" },
-      { { lock = { version = 1, base = {}, pip = { { name = "a b", version = "1", hashes = {} } }, apt = {} } }, "pip%[1%]" },
+      { { lock = { version = 1, base = {}, pip = { { name = "a b", version = "1", hashes = {} } }, apt = {} } },
+        "pip%[1%]" },
     } do
       local ok, err = pcall(declare.read, case[1])
       assert.is_false(ok)

@@ -39,12 +39,13 @@ export DEBIAN_FRONTEND=noninteractive
 list() { dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version} ${Architecture}\n' | sed -n 's/^ii *//p'; }
 before=$(list)
 apt-get -q -o Acquire::Retries=2 -o APT::Update::Error-Mode=any update
-apt-get -q -o Acquire::Retries=2 install -y --no-install-recommends -- %s
+apt-get -q -o Acquire::Retries=2 -o Dpkg::Use-Pty=0 install -y --no-install-recommends -- %s
 mkdir -p /usr/local/share/moonsand
 list | while read -r name version arch; do
   if ! printf '%%s\n' "$before" | grep -qxF "$name $version $arch"; then
     sum=$(apt-cache show "$name:$arch=$version" 2>/dev/null || apt-cache show "$name=$version" 2>/dev/null || true)
-    printf '%%s %%s %%s %%s\n' "$name" "$version" "$arch" "$(printf '%%s\n' "$sum" | sed -n 's/^SHA256: //p' | head -n 1)"
+    sum=$(printf '%%s\n' "$sum" | sed -n 's/^SHA256: //p' | head -n 1)
+    printf '%%s %%s %%s %%s\n' "$name" "$version" "$arch" "$sum"
   fi
 done >/usr/local/share/moonsand/apt.lock
 apt-get clean

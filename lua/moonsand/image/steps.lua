@@ -39,7 +39,8 @@ function Reader:_event(step, fields)
 end
 
 function Reader:_line(step, line, stream)
-  line = text.harmless(line:gsub("\27%[[%d;?]*%a", ""), max_line)
+  line = line:gsub("\27%[[%d;?]*%a", ""):gsub("\r+$", ""):match "[^\r]*$" -- what a terminal would show in the end
+  line = text.harmless(line, max_line)
   if line == "" then
     return
   end
