@@ -18,7 +18,8 @@ local function everything(what, user)
   end
   local pack <close> = assert(core.pack())
   for _, e in ipairs(files.entries) do
-    assert(e.data and pack:data(e.path, e.data, e.mode) or e.tree and pack:tree(e.path, e.tree) or pack:file(e.path, e.file))
+    assert(e.data and pack:data(e.path, e.data, e.mode) or e.tree and pack:tree(e.path, e.tree) or pack:file(e.path,
+      e.file))
   end
   out[#out + 1] = assert(pack:measure()).sha256
   return table.concat(out, "\1"), written
@@ -42,7 +43,8 @@ end
 
 local full = {
   from = "base:1", apt = { "curl", "git" }, pip = { pandas = "2.2.3", numpy = ">=1", scipy = true },
-  requirements = { data = "x==1\n" }, files = { ["/a/b"] = { data = "1" }, ["/a/c"] = { data = "2", mode = 493 }, ["/d"] = { data = "" } },
+  requirements = { data = "x==1\n" }, files = { ["/a/b"] = { data = "1" }, ["/a/c"] = { data = "2", mode = 493 },
+    ["/d"] = { data = "" } },
   env = { A = "1", B = "2", C = "3" }, run = { "one", "two" }, workdir = "/w", user = "app",
   labels = { x = "1", y = "2" }, build_apt = { "gfortran" },
 }
@@ -58,9 +60,11 @@ describe("a declaration", function()
   it("is another one when anything in it changes", function()
     local seen = { [everything(full)] = "as it is" }
     local changes = {
-      apt = { "git", "curl" }, pip = { pandas = "2.2.2", numpy = ">=1", scipy = true }, requirements = { data = "x==2\n" },
+      apt = { "git", "curl" }, pip = { pandas = "2.2.2", numpy = ">=1", scipy = true },
+        requirements = { data = "x==2\n" },
       files = { ["/a/b"] = { data = "1" }, ["/a/c"] = { data = "2", mode = 420 }, ["/d"] = { data = "" } },
-      env = { A = "1", B = "2", C = "4" }, run = { "two", "one" }, workdir = "/v", user = "1", labels = { x = "2", y = "2" },
+      env = { A = "1", B = "2", C = "4" }, run = { "two", "one" }, workdir = "/v", user = "1", labels = { x = "2",
+        y = "2" },
       build_apt = {},
     }
     for name, value in pairs(changes) do
@@ -102,27 +106,47 @@ USER 1000
 
   it("never lets a text become an instruction", function()
     local evil = "x\"\nRUN rm -rf /\n\\"
-    local _, written = everything { from = "base:1", env = { A = evil }, labels = { l = evil }, workdir = "/" .. evil, run = evil,
+    local _, written = everything { from = "base:1", env = { A = evil }, labels = { l = evil }, workdir = "/" .. evil,
+      run = evil,
       files = { ["/d" .. evil .. "/f" .. evil] = { data = "1" } } }
     for line in written.text:gmatch "[^\n]+" do
-      assert.is_truthy(line:find "^FROM " or line:find "^ARG MOONSAND_NL$" or line:find '^COPY %[".*"%]$' or line:find '^ENV A=".*"$'
-        or line:find '^WORKDIR ".*"$' or line:find '^RUN %["/bin/sh","%-c",".*"%]$' or line:find '^LABEL "l"=".*"$', line)
+      assert.is_truthy(line:find "^FROM " or line:find "^ARG MOONSAND_NL$" or line:find '^COPY %[".*"%]$'
+        or line:find '^ENV A=".*"$'
+        or line:find '^WORKDIR ".*"$' or line:find '^RUN %["/bin/sh","%-c",".*"%]$' or line:find '^LABEL "l"=".*"$',
+          line)
       assert.is_nil(line:find "\\$")
     end
   end)
 
   it("raises for what makes no sense, and names it", function()
     for _, case in ipairs {
-      { { pipp = {} }, "no option 'pipp'; did you mean 'pip'" }, { 7, "got number" }, { { from = "Big:1" }, "capital" },
-      { { from = {} }, "empty list" }, { { pip = { "--index-url x" } }, "pip%[1%]" }, { { pip = { "a\nb" } }, "pip%[1%]" },
-      { { pip = "a", env = { ["A=B"] = "1" } }, "'env'" }, { { env = { A = "\0" } }, "NUL" }, { { env = { A = "\255" } }, "UTF%-8" },
-      { { env = { A = {} } }, "env%.A" }, { { apt = { "-y" } }, "apt%[1%]" }, { { apt = { "a; rm" } }, "apt%[1%]" },
-      { { files = { rel = "x" } }, "absolute" }, { { files = { ["/a/../b"] = "x" } }, "%.%." }, { { files = { ["/"] = "x" } }, "whole image" },
-      { { files = { ["/a"] = 1 } }, "path" }, { { files = { ["/a"] = { data = "1" }, ["/a/"] = { data = "2" } } }, "twice" },
-      { { workdir = "rel" }, "absolute" }, { { user = "a b" }, "user" }, { { labels = { ["moonsand.x"] = "1" } }, "moonsand" },
-      { { platform = "a b" }, "platform" }, { { lock = {} }, "lock" }, { { run = { "a", x = "b" } }, "without names" },
-      { { dockerfile = { data = "x" }, pip = {} }, "no option 'pip'" }, { { run = ("x"):rep(70000) }, "60000" },
-      { { lock = { version = 1, base = {}, pip = { { name = "a b", version = "1", hashes = {} } }, apt = {} } }, "pip%[1%]" },
+      { { pipp = {} }, "no option 'pipp'; did you mean 'pip'" },
+      { 7, "got number" },
+      { { from = "Big:1" }, "capital" },
+      { { from = {} }, "empty list" },
+      { { pip = { "--index-url x" } }, "pip%[1%]" },
+      { { pip = { "a\nb" } }, "pip%[1%]" },
+      { { pip = "a", env = { ["A=B"] = "1" } }, "'env'" },
+      { { env = { A = "\0" } }, "NUL" },
+      { { env = { A = "\255" } }, "UTF%-8" },
+      { { env = { A = {} } }, "env%.A" },
+      { { apt = { "-y" } }, "apt%[1%]" },
+      { { apt = { "a; rm" } }, "apt%[1%]" },
+      { { files = { rel = "x" } }, "absolute" },
+      { { files = { ["/a/../b"] = "x" } }, "%.%." },
+      { { files = { ["/"] = "x" } }, "whole image" },
+      { { files = { ["/a"] = 1 } }, "path" },
+      { { files = { ["/a"] = { data = "1" }, ["/a/"] = { data = "2" } } }, "twice" },
+      { { workdir = "rel" }, "absolute" },
+      { { user = "a b" }, "user" },
+      { { labels = { ["moonsand.x"] = "1" } }, "moonsand" },
+      { { platform = "a b" }, "platform" },
+      { { lock = {} }, "lock" },
+      { { run = { "a", x = "b" } }, "without names" },
+      { { dockerfile = { data = "x" }, pip = {} }, "no option 'pip'" },
+      { { run = ("x"):rep(70000) }, "60000" },
+      { { lock = { version = 1, base = {}, pip = { { name = "a b", version = "1", hashes = {} } }, apt = {} } },
+        "pip%[1%]" },
     } do
       local ok, err = pcall(declare.read, case[1])
       assert.is_false(ok)
@@ -145,12 +169,23 @@ describe("reading a Dockerfile", function()
 
   it("finds what it builds on", function()
     for _, case in ipairs {
-      { "FROM a:1\n", "a:1" }, { "from a AS b\nFROM b\nFROM c\n", "a c" }, { "FROM scratch\n", "" },
-      { "ARG X=a\nARG Y=$X:2\nFROM ${Y}\n", "a:2" }, { "ARG X\nFROM ${X:-d}\n", "d" }, { "ARG X=1\nFROM ${X:+e}\n", "e" },
-      { "ARG X=a\nFROM ${X}\n", "given", { X = "given" } }, { "FROM --platform=linux/arm64 a AS b\n", "a@linux/arm64" },
-      { "# escape=`\nFROM `\n  a\n", "a" }, { "FROM \\\n# comment\n\n  a\n", "a" }, { "FROM a\r\nCOPY --from=b /x /x\r\n", "a b" },
-      { "FROM a AS x\nCOPY --from=x / /\nCOPY --from=0 / /\n", "a" }, { "FROM a\nRUN <<EOF\nFROM b\nEOF\nFROM c\n", "a c" },
-      { "FROM a\nRUN echo '<<NEVER'\nFROM c\n", "a c" }, { "\u{FEFF}FROM \"a\"\n", "a" }, { "", "" }, { "FROM", "" },
+      { "FROM a:1\n", "a:1" },
+      { "from a AS b\nFROM b\nFROM c\n", "a c" },
+      { "FROM scratch\n", "" },
+      { "ARG X=a\nARG Y=$X:2\nFROM ${Y}\n", "a:2" },
+      { "ARG X\nFROM ${X:-d}\n", "d" },
+      { "ARG X=1\nFROM ${X:+e}\n", "e" },
+      { "ARG X=a\nFROM ${X}\n", "given", { X = "given" } },
+      { "FROM --platform=linux/arm64 a AS b\n", "a@linux/arm64" },
+      { "# escape=`\nFROM `\n  a\n", "a" },
+      { "FROM \\\n# comment\n\n  a\n", "a" },
+      { "FROM a\r\nCOPY --from=b /x /x\r\n", "a b" },
+      { "FROM a AS x\nCOPY --from=x / /\nCOPY --from=0 / /\n", "a" },
+      { "FROM a\nRUN <<EOF\nFROM b\nEOF\nFROM c\n", "a c" },
+      { "FROM a\nRUN echo '<<NEVER'\nFROM c\n", "a c" },
+      { "\u{FEFF}FROM \"a\"\n", "a" },
+      { "", "" },
+      { "FROM", "" },
       { "FROM a\nARG X=q\nFROM ${X}\n", "a" },
     } do
       assert.equal(case[2], refs(case[1], case[3]), case[1])
@@ -187,7 +222,8 @@ describe("a builder's words", function()
   it("are steps and lines, of the classic builder and Podman", function()
     for _, head in ipairs { "Step 2/3 : RUN x", "[1/2] STEP 2/3: RUN x" } do
       local outcome, events = read { json.encode { stream = head .. "\n" }, json.encode { stream = "out" },
-        json.encode { stream = "put\n\27[91mred\27[0m\27]0;evil\7\n" }, json.encode { errorDetail = { message = "bad", code = 3 } } }
+        json.encode { stream = "put\n\27[91mred\27[0m\27]0;evil\7\n" }, json.encode { errorDetail = { message = "bad",
+          code = 3 } } }
       assert.equal("RUN x", outcome.step)
       assert.same({ "output", "red ]0;evil" }, outcome.log)
       assert.equal("bad", outcome.failure.message)
@@ -196,7 +232,9 @@ describe("a builder's words", function()
   end)
 
   it("tell of the packages stage only where that is asked for", function()
-    local lines = { json.encode { stream = "Step 1/1 : RUN x\nmoonsand-failure: hash: no\nmoonsand-set: abc extends\n" } }
+    local lines = {
+      json.encode { stream = "Step 1/1 : RUN x\nmoonsand-failure: hash: no\nmoonsand-set: abc extends\n" },
+    }
     local outcome = read(lines, { markers = true })
     assert.same({ code = "hash", message = "no" }, outcome.failed)
     assert.equal("abc", outcome.set)
@@ -211,7 +249,8 @@ describe("a builder's words", function()
   end
 
   it("are records, of BuildKit", function()
-    local vertex = field(1, "sha256:a") .. field(3, "[stage-1 2/4] RUN false") .. field(5, "\8\1") .. field(7, "it failed")
+    local vertex = field(1, "sha256:a") .. field(3, "[stage-1 2/4] RUN false") .. field(5, "\8\1") .. field(7,
+      "it failed")
     local log = field(1, "sha256:a") .. "\x18\2" .. field(4, "to stderr\n")
     local record = field(1, vertex) .. field(3, log)
     local seen = assert(trace.decode(record))

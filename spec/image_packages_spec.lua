@@ -24,10 +24,11 @@ builders.each(describe, "packages", function(b)
 import tiny, subprocess, importlib.metadata, importlib.util, glob, shutil
 d = importlib.metadata.distribution("tiny")
 cached = importlib.util.cache_from_source(tiny.__file__)
-print(json.dumps([tiny.VERSION, d.version, subprocess.run([shutil.which("tiny-run")], capture_output=True, text=True).stdout,
-  subprocess.run([shutil.which("tiny-script")], capture_output=True, text=True).stdout, os.path.exists(cached),
+def run(program):
+    return subprocess.run([shutil.which(program)], capture_output=True, text=True).stdout
+print(json.dumps([tiny.VERSION, d.version, run("tiny-run"), run("tiny-script"), os.path.exists(cached),
   sorted(str(f) for f in d.files if not f.locate().exists()), os.path.exists("/moonsand"),
-  os.path.exists(sys.prefix + "/share/tiny.txt") or os.path.exists("/usr/local/share/tiny.txt"), open("/length").read()]))
+  any(os.path.exists(p + "/share/tiny.txt") for p in (sys.prefix, "/usr/local")), open("/length").read()]))
 ]])
     assert.same({ "1.0", "1.0", "1.0\n", "script\n", true, {}, false, true, #("*," .. secret) .. "\n" }, seen)
     -- neither the certificates nor the proxy, in layers, history, environment, or labels
@@ -65,7 +66,7 @@ print(json.dumps([tiny.VERSION, d.version, subprocess.run([shutil.which("tiny-ru
     assert(less, err)
     assert.equal("", fetched)
     assert.same({ false, true }, builders.python(b.engine(), less,
-      "import importlib.util as i; print(json.dumps([i.find_spec('tiny') is not None, i.find_spec('second') is not None]))"))
+      "import importlib.util as i; print(json.dumps([i.find_spec(n) is not None for n in ('tiny', 'second')]))"))
   end)
 
   it("fail with the reason", function()
@@ -102,7 +103,8 @@ print(json.dumps([tiny.VERSION, d.version, subprocess.run([shutil.which("tiny-ru
     assert.is_nil(made)
     assert.equal("unreachable", err.code)
     -- and the next of a list is taken then
-    made = assert(b.engine():image({ { from = engines.image, requirements = { data = "--index-url https://127.0.0.1:9/\nx\n" } },
+    made = assert(b.engine():image({ { from = engines.image,
+      requirements = { data = "--index-url https://127.0.0.1:9/\nx\n" } },
       { from = engines.image, env = { NEXT = "1" } } }, { builder = b.builder }))
     assert.equal("unreachable", made.base.tried[#made.base.tried].code)
     assert.matches("choice 2 of 2", made.base.line)

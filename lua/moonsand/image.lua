@@ -11,17 +11,17 @@ local M = {}
 
 ---@class moonsand.Image
 ---@field id string "sha256:...", the engine's
----@field ref string its name: "localhost/moonsand/image:" and 32 digits of its hash, or the reference that was asked for
+---@field ref string its name: "localhost/moonsand/image:" and 32 digits of its hash, or the reference
 ---@field digest string? of a registry, for an image by reference
----@field base { ref: string, id: string, digest: string?, kind: string, tried: table[], line: string }? what it was built on
+---@field base moonsand.Base? what it was built on; of a list of declarations, with what was tried before
 ---@field built boolean false: it was found
 local Image = {}
 Image.__index = Image
 Image.__name = "moonsand.Image"
 
 local function proxy(name, value, level)
-  return options.check("option '" .. name .. "'", value, { http = options.text, https = options.text, no = options.text },
-    level + 1)
+  local schema = { http = options.text, https = options.text, no = options.text }
+  return options.check("option '" .. name .. "'", value, schema, level + 1)
 end
 
 local how_schema = {

@@ -127,7 +127,8 @@ local function failure(o, outcome)
   local tail = outcome.log[#outcome.log]
   local shown = ("build failed%s: %s%s"):format(step and " at " .. text.harmless(step, 120) or "", message,
     tail and not what and " (its last line: " .. text.harmless(tail, 200) .. ")" or "")
-  return errors.fail(code, shown, { op = "build", step = step or blamed(message, o.source) or "Dockerfile", log = outcome.log })
+  return errors.fail(code, shown, { op = "build", step = step or blamed(message, o.source) or "Dockerfile",
+    log = outcome.log })
 end
 
 ---@class moonsand.BuildRequest

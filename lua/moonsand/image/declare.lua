@@ -491,7 +491,7 @@ function M.files_context(o)
     if source.host then
       facts, err = core.stat(source.host)
       if not facts then
-        return nil, err
+        return errors.fail("io", err.message, { cause = err }) -- "not_found" is said of images
       end
     end
     if facts and facts.type == "directory" then

@@ -39,12 +39,13 @@ export DEBIAN_FRONTEND=noninteractive
 list() { dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version} ${Architecture}\n' | sed -n 's/^ii *//p'; }
 before=$(list)
 apt-get -q -o Acquire::Retries=2 -o APT::Update::Error-Mode=any update
-apt-get -q -o Acquire::Retries=2 install -y --no-install-recommends -- %s
+apt-get -q -o Acquire::Retries=2 -o Dpkg::Use-Pty=0 install -y --no-install-recommends -- %s
 mkdir -p /usr/local/share/moonsand
 list | while read -r name version arch; do
   if ! printf '%%s\n' "$before" | grep -qxF "$name $version $arch"; then
     sum=$(apt-cache show "$name:$arch=$version" 2>/dev/null || apt-cache show "$name=$version" 2>/dev/null || true)
-    printf '%%s %%s %%s %%s\n' "$name" "$version" "$arch" "$(printf '%%s\n' "$sum" | sed -n 's/^SHA256: //p' | head -n 1)"
+    sum=$(printf '%%s\n' "$sum" | sed -n 's/^SHA256: //p' | head -n 1)
+    printf '%%s %%s %%s %%s\n' "$name" "$version" "$arch" "$sum"
   fi
 done >/usr/local/share/moonsand/apt.lock
 apt-get clean
@@ -88,6 +89,14 @@ local function text(...)
   return table.concat(out, "\n") .. "\n"
 end
 
+---@class moonsand.WrittenDockerfile
+---@field text string
+---@field packages string?
+---@field tree string?
+---@field extended string?
+---@field final string
+---@field args table<string, string> build arguments that text and final need
+
 --- Writes a declaration's Dockerfile.
 ---
 --- text is all of it, for people, for the hash, and for any builder. We send it in parts, so that the parts
@@ -98,7 +107,7 @@ end
 ---@param o moonsand.Declaration of kind "packages"
 ---@param base { ref: string, user: string? } user: the one in the base's configuration
 ---@param parts { source: string, target: string }[] of declare.files_context()
----@return { text: string, packages: string?, tree: string?, extended: string?, final: string, args: table<string, string> }
+---@return moonsand.WrittenDockerfile
 function M.write(o, base, parts)
   local plain_user = base.user or ""
   local as_root, back = {}, {}
@@ -153,7 +162,8 @@ function M.write(o, base, parts)
   out.tree = text(start, as_root, apt, whole, back)
   out.extended = text(start, { "COPY --from=packages /moonsand/delta/ /" })
   out.final = text(start, rest)
-  out.text = text({ "FROM " .. base.ref .. " AS packages" }, as_root, fetch, { "" }, { "FROM " .. base.ref }, as_root, apt,
+  out.text = text({ "FROM " .. base.ref .. " AS packages" }, as_root, fetch, { "" }, { "FROM " .. base.ref }, as_root,
+    apt,
     whole, back, rest)
   return out
 end

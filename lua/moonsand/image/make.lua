@@ -87,7 +87,8 @@ end
 
 local function check_lock(lock, base)
   local wanted = lock.base
-  local same = wanted.digest and wanted.digest == base.digest or not (wanted.digest and base.digest) and wanted.id == base.id
+  local same = wanted.digest and wanted.digest == base.digest or not (wanted.digest and base.digest)
+    and wanted.id == base.id
   if not same and (wanted.digest or wanted.id) then
     return errors.fail("conflict", ("the lock was made on the base %s (%s), and this engine has %s (%s)"):format(
       wanted.ref or "?", wanted.digest or wanted.id, base.ref, base.digest or base.id), { op = "lock" })
@@ -121,7 +122,8 @@ end
 
 local function make_declared(engine, o, how)
   how.platform = o.platform or store.engine_platform(engine)
-  local base, err = base_of.resolve(engine, o.from, { pull = how.pull, platform = o.platform, timeout = parts_of.left(how),
+  local base, err = base_of.resolve(engine, o.from, { pull = how.pull, platform = o.platform,
+    timeout = parts_of.left(how),
     on_progress = how.on_progress })
   if not base then
     return nil, err
@@ -166,7 +168,8 @@ local function make_declared(engine, o, how)
   if not facts then
     return nil, err
   end
-  local hash = sha("moonsand image 1", base.digest or base.id, how.platform, plan.source, plan.packages_hash, facts.sha256)
+  local hash = sha("moonsand image 1", base.digest or base.id, how.platform, plan.source, plan.packages_hash,
+    facts.sha256)
   local ref = name .. "image:" .. short(hash)
   if not how.no_cache then
     local there
@@ -224,7 +227,7 @@ local function context_pack(o, source)
   end
   if not ok then
     p:close()
-    return nil, err
+    return errors.fail("io", err.message, { cause = err }) -- "not_found" is said of images
   end
   return p
 end
@@ -244,7 +247,8 @@ local function make_dockerfile(engine, o, how)
   for _, item in ipairs(read.images) do
     if reference.parse(item.ref) or reference.id(item.ref) then
       local one
-      one, err = base_of.resolve(engine, item.ref, { pull = how.pull, timeout = parts_of.left(how), on_progress = how.on_progress,
+      one, err = base_of.resolve(engine, item.ref, { pull = how.pull, timeout = parts_of.left(how),
+        on_progress = how.on_progress,
         platform = store.parse_platform(item.platform) and item.platform or o.platform })
       if not one then
         return nil, err
@@ -279,11 +283,13 @@ local function make_dockerfile(engine, o, how)
   end
   how.builder, how.anchor_image = build.builder(engine, how.builder, read.buildkit), base and base.id
   if how.builder == "podman" and facts.escaping then
-    return errors.fail("build", ("%s in the context is a symbolic link out of it, and Podman takes no such context"):format(
+    return errors.fail("build",
+      ("%s in the context is a symbolic link out of it, and Podman takes no such context"):format(
       facts.escaping), { op = "build", step = "context", log = {} })
   end
   local outcome
-  outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args, target = o.target,
+  outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args,
+    target = o.target,
     labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
   if not outcome then
     return nil, err
@@ -299,7 +305,8 @@ end
 -- --- references and lists ----------------------------------------------------------------------------------------
 
 local function make_reference(engine, o, how)
-  local base, err = base_of.resolve(engine, o.ref, { pull = how.pull, timeout = parts_of.left(how), on_progress = how.on_progress })
+  local base, err = base_of.resolve(engine, o.ref, { pull = how.pull, timeout = parts_of.left(how),
+    on_progress = how.on_progress })
   if not base then
     return nil, err
   end
@@ -333,7 +340,8 @@ end
 local passable = { unreachable = true, denied = true, not_found = true }
 
 local function title(o)
-  return o.kind == "reference" and o.ref or o.kind == "dockerfile" and "Dockerfile" or type(o.from) == "string" and o.from
+  return o.kind == "reference" and o.ref or o.kind == "dockerfile" and "Dockerfile" or type(o.from) == "string"
+    and o.from
     or "declaration"
 end
 

@@ -39,7 +39,8 @@ function Reader:_event(step, fields)
 end
 
 function Reader:_line(step, line, stream)
-  line = text.harmless(line:gsub("\27%[[%d;?]*%a", ""), max_line)
+  line = line:gsub("\27%[[%d;?]*%a", ""):gsub("\r+$", ""):match "[^\r]*$" -- what a terminal would show in the end
+  line = text.harmless(line, max_line)
   if line == "" then
     return
   end
@@ -190,11 +191,11 @@ end
 ---@field intermediate string? of the classic builder: the last image it made
 
 --- Reads a build's stream. feed() takes it in any pieces; finish() at its end.
----@param o { on_event: fun(event: moonsand.BuildEvent)?, part: string?, markers: boolean? } markers: of the packages stage
+---@param o { on_event: function?, part: string?, markers: boolean? } markers: of the packages stage
 ---@return fun(piece: string) feed, fun(): moonsand.BuildOutcome finish
 function M.reader(o)
-  local self = setmetatable({ on_event = o.on_event, part = o.part, markers = o.markers, rest = "", lines = {}, count = 0,
-    vertices = {}, vertex_count = 0 }, Reader)
+  local self = setmetatable({ on_event = o.on_event, part = o.part, markers = o.markers, rest = "",
+    lines = {}, count = 0, vertices = {}, vertex_count = 0 }, Reader)
   local feed, finish = progress.reader(nil, "build", function(object)
     self:_object(object)
   end)

@@ -103,9 +103,14 @@ local function log(s, from, to)
   return ok and out.digest and out or nil
 end
 
+---@class moonsand.BuildRecord
+---@field vertices { digest: string, name: string?, cached: boolean, started: boolean, completed: boolean,
+--- error: string? }[]
+---@field logs { digest: string, stream: integer, data: string }[]
+
 --- Reads a record. Its strings are as BuildKit wrote them, cut at 4096 bytes but for data.
 ---@param bytes string
----@return { vertices: { digest: string, name: string?, cached: boolean, started: boolean, completed: boolean, error: string? }[], logs: { digest: string, stream: integer, data: string }[] }? record nil when it is malformed
+---@return moonsand.BuildRecord? record nil when it is malformed
 function M.decode(bytes)
   local out, count = { vertices = {}, logs = {} }, 0
   local ok = fields(bytes, 1, #bytes, function(field, a, b)

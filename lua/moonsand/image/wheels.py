@@ -180,7 +180,7 @@ def install_compiler(env, extra, why):
         return False
     say("installing for this stage: %s" % " ".join(wanted))
     env = dict(env, DEBIAN_FRONTEND="noninteractive")
-    apt = ["apt-get", "-q", "-o", "Acquire::Retries=2"]
+    apt = ["apt-get", "-q", "-o", "Acquire::Retries=2", "-o", "Dpkg::Use-Pty=0"]
     if "SSL_CERT_FILE" in env:
         apt += ["-o", "Acquire::https::CAInfo=" + env["SSL_CERT_FILE"]]
     for argv in (apt + ["update"], apt + ["install", "-y", "--no-install-recommends", "--"] + wanted):
