@@ -142,7 +142,9 @@ local function build(engine, args, io_)
   local base = image.base or {}
   local value = {
     id = image.id, ref = image.ref, digest = image.digest, built = image.built, size = facts.size,
-    base = { ref = base.ref, id = base.id, digest = base.digest, kind = base.kind, tried = json.array(base.tried or {}) },
+    base = {
+      ref = base.ref, id = base.id, digest = base.digest, kind = base.kind, tried = json.array(base.tried or {}),
+    },
   }
   if base.line then
     io_.note(base.line)
@@ -169,7 +171,7 @@ function M.define(c)
   building:option("--context", "Directory for it (that of the Dockerfile)."):argname "DIR"
   building:option("--build-arg", "ARG of the Dockerfile."):argname "NAME=VALUE":count "*"
   building:option("--target", "Stage of the Dockerfile."):argname "STAGE"
-  building:option("--from", "Base image; more: the next one when the one before cannot be had."):argname "REF":count "*"
+  building:option("--from", "Base image; more: the next one when one cannot be had."):argname "REF":count "*"
   building:option("--pip", "Python package: numpy, \"pandas>=2\"."):argname "REQUIREMENT":count "*"
   building:option("--requirements", "requirements.txt."):argname "FILE"
   building:option("--apt", "Debian package."):argname "NAME":count "*"
