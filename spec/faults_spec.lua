@@ -79,7 +79,8 @@ engines.each(describe, "faults", function(kind)
     })
     assert(engine:request {
       method = "POST",
-      path = ("/commit?container=%s&repo=localhost/moonsand/spec-fresh&tag=%s&changes=LABEL%%20x=%s"):format(name, name, name),
+      path = ("/commit?container=%s&repo=localhost/moonsand/spec-fresh&tag=%s&changes=LABEL%%20x=%s")
+        :format(name, name, name),
       body = {},
     })
     assert(engine:request { method = "DELETE", path = "/containers/" .. name .. "?force=1&v=1" })

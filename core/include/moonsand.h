@@ -174,10 +174,12 @@ MOONSAND_EXTERN size_t moonsand_engine_pending(const moonsand_engine *engine);
 typedef struct moonsand_pack moonsand_pack;
 
 typedef struct moonsand_pack_facts {
-    const char *sha256; /* over path, type, mode, target and content of each entry, in order */
-    uint64_t bytes;     /* of the tar stream */
-    uint64_t files;     /* regular files and symbolic links */
-    uint64_t excluded;  /* names that ignore patterns left out; a directory counts once */
+    const char *sha256;   /* over path, type, mode, target and content of each entry, in order */
+    uint64_t bytes;       /* of the tar stream */
+    uint64_t files;       /* regular files and symbolic links */
+    uint64_t excluded;    /* names that ignore patterns left out; a directory counts once */
+    const char *escaping; /* the first symbolic link that climbs out of the archive by "..", or
+                             NULL; Podman refuses a context with such a link */
 } moonsand_pack_facts;
 
 MOONSAND_EXTERN int moonsand_pack_new(moonsand_pack **out, moonsand_error **err);
@@ -215,6 +217,36 @@ MOONSAND_EXTERN const moonsand_pack_facts *moonsand_pack_get_facts(const moonsan
 MOONSAND_EXTERN uint64_t moonsand_pack_seen(const moonsand_pack *pack);
 /* Requests that still send it go on. NULL is allowed. */
 MOONSAND_EXTERN void moonsand_pack_free(moonsand_pack *pack);
+
+/* ---- untar: what an engine sends as a tar stream -------------------------------------------- */
+
+typedef enum moonsand_tar_type {
+    MOONSAND_TAR_FILE,
+    MOONSAND_TAR_DIRECTORY,
+    MOONSAND_TAR_SYMLINK,
+    MOONSAND_TAR_HARDLINK,
+    MOONSAND_TAR_OTHER /* devices and the like */
+} moonsand_tar_type;
+
+/* All of it is hostile: paths may climb, and hold control bytes. Nothing is written anywhere. */
+typedef struct moonsand_tar_entry {
+    const char *path;
+    moonsand_tar_type type;
+    uint32_t mode;    /* permission bits */
+    const char *data; /* of a file, else NULL; may hold NUL bytes */
+    size_t len;
+    const char *target; /* of a link, else NULL */
+} moonsand_tar_entry;
+
+typedef struct moonsand_untar moonsand_untar;
+/* bytes are borrowed until it is closed. max_entries and max_bytes (of all files together; 0: 10000
+ * and 64 MiB) are what is taken; more is MOONSAND_E_PROTOCOL. Not compressed. */
+MOONSAND_EXTERN int moonsand_untar_open(moonsand_untar **out, const void *bytes, size_t len,
+                                        size_t max_entries, size_t max_bytes, moonsand_error **err);
+/* *entry is valid until the next call; NULL at the end. */
+MOONSAND_EXTERN int moonsand_untar_next(moonsand_untar *untar, const moonsand_tar_entry **entry,
+                                        moonsand_error **err);
+MOONSAND_EXTERN void moonsand_untar_close(moonsand_untar *untar); /* NULL is allowed */
 
 /* ---- request ------------------------------------------------------------------------------ */
 
@@ -514,6 +546,9 @@ MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
 /* JSON object with facts of this machine for `moonsand doctor`: kernel, arch, cgroup, landlock,
  * userns, cpus, memory, boot_id, machine_id, disk. The caller frees it with moonsand_free(). */
 MOONSAND_EXTERN int moonsand_host_facts(char **out, moonsand_error **err);
+/* The value of the label moonsand.owner of containers that this process makes. Free *out with
+ * moonsand_free(). */
+MOONSAND_EXTERN int moonsand_owner_label(char **out, moonsand_error **err);
 /* True if the owner named by a container label still lives on this machine; a label of another
  * machine or process namespace counts as living until its lease ends. */
 MOONSAND_EXTERN bool moonsand_owner_alive(const char *owner_label, int64_t lease_epoch_s);

@@ -58,7 +58,9 @@ ssize_t ms_file_peek(char *out, size_t size, const char *path)
         n = read(fd, out + len, size - 1 - len);
         len += n > 0 ? (size_t)n : 0;
     } while ((n > 0 && len < size - 1) || (n < 0 && errno == EINTR));
+    int why = errno;
     close(fd);
+    errno = why;
     out[len] = 0;
     return n < 0 ? -1 : (ssize_t)len;
 }

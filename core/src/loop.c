@@ -17,7 +17,7 @@
 
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
-    int quiet_fd; /* of moonsand_loop_wait() */
+    int quiet_fd; /* a signalfd, for moonsand_loop_wait() */
     ms_timer *first, *last;
     ms_last_call *last_calls;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
@@ -329,7 +329,7 @@ static const int quiet_signals[] = {SIGCHLD, SIGWINCH, SIGURG,  SIGTSTP,  SIGTTI
 /* Blocks the quiet signals during a wait: *mask is for ppoll(2). They make the signalfd readable
  * instead, so that the wait ends in any case and their handlers run at once; only the error is
  * missing. One that the caller itself has blocked stays out, or it would make each wait end. */
-static int quiet(moonsand_loop *loop, sigset_t *mask)
+static void quiet(const moonsand_loop *loop, sigset_t *mask)
 {
     sigset_t ours;
     sigemptyset(&ours);
@@ -339,14 +339,13 @@ static int quiet(moonsand_loop *loop, sigset_t *mask)
             sigaddset(&ours, quiet_signals[i]);
         sigaddset(mask, quiet_signals[i]);
     }
-    return signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+    signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC); /* changes what it watches; cannot fail */
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
 {
     sigset_t mask;
-    if (quiet(loop, &mask) < 0)
-        return ms_fail_errno(err, errno, "signalfd");
+    quiet(loop, &mask);
     struct pollfd p[] = {{.fd = loop->epfd, .events = POLLIN},
                          {.fd = loop->quiet_fd, .events = POLLIN}};
     int64_t now = ms_now_ns();

@@ -28,6 +28,7 @@ static void release(moonsand_pack *p)
     for (size_t i = 0; i < p->count; i++)
         entry_free(&p->entries[i]);
     ms_free(p->entries);
+    ms_free(p->escaping);
     ms_free(p);
 }
 
@@ -232,6 +233,22 @@ bool ms_pack_names(const moonsand_pack *p, const char *path)
 /* A file costs some system calls, however small it is. */
 #define ENTRY_COST 4096
 
+static int keep_facts(moonsand_pack *p, moonsand_error **err)
+{
+    moonsand_pack_facts f = ms_pack_reader_facts(p->measuring);
+    char *escaping = ms_strdup(f.escaping);
+    if (f.escaping != NULL && escaping == NULL)
+        return ms_fail_nomem(err);
+    ms_free(p->escaping);
+    p->escaping = escaping;
+    memcpy(p->sha256, f.sha256, sizeof(p->sha256));
+    p->facts = f;
+    p->facts.sha256 = p->sha256;
+    p->facts.escaping = p->escaping;
+    p->measured = true;
+    return 0;
+}
+
 int moonsand_pack_measure(moonsand_pack *pack, uint64_t max_bytes, bool *done, moonsand_error **err)
 {
     *done = pack->measured;
@@ -248,14 +265,11 @@ int moonsand_pack_measure(moonsand_pack *pack, uint64_t max_bytes, bool *done, m
     }
     if (rc > 0)
         return 0;
-    if (rc == 0) {
-        pack->facts = ms_pack_reader_facts(pack->measuring);
-        memcpy(pack->sha256, pack->facts.sha256, sizeof(pack->sha256));
-        pack->facts.sha256 = pack->sha256;
-        *done = pack->measured = true;
-    }
+    if (rc == 0)
+        rc = keep_facts(pack, err);
     ms_pack_reader_free(pack->measuring);
     pack->measuring = NULL;
+    *done = pack->measured;
     return rc;
 }
 

@@ -28,6 +28,7 @@ struct moonsand_pack {
     size_t readers;
     ms_pack_reader *measuring;
     char sha256[MS_SHA256_HEX];
+    char *escaping;
     moonsand_pack_facts facts;
 };
 
@@ -47,7 +48,7 @@ int ms_pack_reader_step(ms_pack_reader *r, moonsand_error **err);
 ssize_t ms_pack_reader_read(ms_pack_reader *r, char *p, size_t n, moonsand_error **err);
 /* Bytes of the stream so far. */
 uint64_t ms_pack_reader_bytes(const ms_pack_reader *r);
-/* What it has found; only at the end. sha256 points into the reader. */
+/* What it has found; only at the end. Strings point into the reader. */
 moonsand_pack_facts ms_pack_reader_facts(const ms_pack_reader *r);
 void ms_pack_reader_free(ms_pack_reader *r); /* NULL is allowed */
 

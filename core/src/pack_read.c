@@ -38,6 +38,7 @@ struct ms_pack_reader {
     ms_buf out; /* what archive has written */
     size_t out_at;
     uint64_t bytes, given, files, excluded;
+    char *escaping; /* path of the first link that climbs out */
     bool ended;
 };
 
@@ -117,11 +118,10 @@ static void end_file(ms_pack_reader *r)
 
 static int changed(ms_pack_reader *r, moonsand_error **err)
 {
-    char text[512];
-    const char *path = r->walk != NULL ? r->in_tree : "";
-    ms_printable(text, sizeof(text), path, strlen(path));
-    return ms_fail(err, MOONSAND_E_CONFLICT, "%s%s%s changed while it was being %s", r->host,
-                   text[0] != '\0' ? "/" : "", text, r->send ? "sent" : "read");
+    char name[MS_WALK_NAME];
+    ms_walk_name(name, r->host, r->walk != NULL ? r->in_tree : "");
+    return ms_fail(err, MOONSAND_E_CONFLICT, "%s changed while it was being %s", name,
+                   r->send ? "sent" : "read");
 }
 
 /* Takes fd. */
@@ -189,19 +189,21 @@ static int next_parent(ms_pack_reader *r, const char *path, moonsand_error **err
 static int open_named(ms_pack_reader *r, const ms_pack_entry *e, moonsand_error **err)
 {
     struct stat st;
+    char name[MS_WALK_NAME];
+    ms_walk_name(name, e->host, "");
     int fd = open(e->host, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ELOOP)
         return ms_fail(err, MOONSAND_E_INVALID, "%s is a symbolic link; give the file itself",
-                       e->host);
+                       name);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        ms_fail_errno(err, errno, "%s", e->host);
+        ms_fail_errno(err, errno, "%s", name);
         if (fd >= 0)
             close(fd);
         return -1;
     }
     if (!S_ISREG(st.st_mode)) {
         close(fd);
-        return ms_fail(err, MOONSAND_E_INVALID, "%s is not a regular file", e->host);
+        return ms_fail(err, MOONSAND_E_INVALID, "%s is not a regular file", name);
     }
     uint32_t mode = e->mode != 0 ? e->mode : st.st_mode & S_IXUSR ? 0755 : 0644;
     r->host = e->host;
@@ -237,6 +239,23 @@ static int set_path(ms_pack_reader *r, const ms_pack_entry *e, const char *below
         r->path[n++] = '/';
     memcpy(r->path + n, below, len + 1);
     return 0;
+}
+
+/* An absolute target leads to the root of wherever it is unpacked, and so not out of it. */
+static bool climbs_out(const char *path, const char *target)
+{
+    long depth = 0;
+    for (; *path != '\0'; path++)
+        depth += *path == '/';
+    for (const char *p = target; *target != '/' && *p != '\0' && depth >= 0;) {
+        size_t n = strcspn(p, "/");
+        if (n == 2 && p[0] == '.' && p[1] == '.')
+            depth--;
+        else if (n != 0 && !(n == 1 && p[0] == '.'))
+            depth++;
+        p += n + (p[n] != '\0');
+    }
+    return depth < 0;
 }
 
 static int read_tree(ms_pack_reader *r, const ms_pack_entry *e, moonsand_error **err)
@@ -281,6 +300,9 @@ static int read_tree(ms_pack_reader *r, const ms_pack_entry *e, moonsand_error *
         return begin_file(r, item.fd, item.size, item.executable ? 0755 : 0644, err);
     if (item.type == MS_WALK_SYMLINK) {
         r->files++;
+        if (r->escaping == NULL && climbs_out(r->path, item.target) &&
+            (r->escaping = ms_strdup(r->path)) == NULL)
+            return ms_fail_nomem(err);
         return put_header(r, AE_IFLNK, 0777, 0, item.target, err);
     }
     memcpy(r->path + strlen(r->path), "/", 2);
@@ -339,6 +361,7 @@ void ms_pack_reader_free(ms_pack_reader *r)
     EVP_MD_CTX_free(r->hash);
     ms_free(r->piece);
     ms_buf_free(&r->out);
+    ms_free(r->escaping);
     ms_pack_unref(r->pack);
     ms_free(r);
 }
@@ -404,5 +427,5 @@ uint64_t ms_pack_reader_bytes(const ms_pack_reader *r)
 
 moonsand_pack_facts ms_pack_reader_facts(const ms_pack_reader *r)
 {
-    return (moonsand_pack_facts){r->sha256, r->bytes, r->files, r->excluded};
+    return (moonsand_pack_facts){r->sha256, r->bytes, r->files, r->excluded, r->escaping};
 }

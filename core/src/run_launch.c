@@ -264,6 +264,9 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .volume_count = layer->volume_count,
         .seccomp_path = e->seccomp_path,
     };
+    ms_free(r->outcome.image);
+    if (!(r->outcome.image = ms_strdup(layer->image_id)))
+        return ms_fail_nomem(err);
     ms_free(r->check_key);
     if (!(r->check_key = key_of(r, &c, err)))
         return -1;
@@ -276,8 +279,6 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
     ms_buf_free(&path);
     ms_buf_free(&body);
-    ms_free(r->outcome.image);
-    r->outcome.image = ms_strdup(layer->image_id);
     return rc ? -1 : 0;
 }
 

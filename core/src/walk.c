@@ -38,11 +38,21 @@ struct ms_walk {
     uint64_t excluded;
 };
 
+void ms_walk_name(char out[MS_WALK_NAME], const char *dir, const char *path)
+{
+    ms_printable(out, MS_WALK_NAME, dir, strlen(dir));
+    size_t n = strlen(out);
+    if (path[0] == '\0' || n + 2 > MS_WALK_NAME)
+        return;
+    out[n++] = '/';
+    ms_printable(out + n, MS_WALK_NAME - n, path, strlen(path));
+}
+
 int ms_walk_fail(moonsand_error **err, int errnum, const char *dir, const char *path)
 {
-    char text[512];
-    ms_printable(text, sizeof(text), path, strlen(path));
-    return ms_fail_errno(err, errnum, "%s%s%s", dir, path[0] != '\0' ? "/" : "", text);
+    char name[MS_WALK_NAME];
+    ms_walk_name(name, dir, path);
+    return ms_fail_errno(err, errnum, "%s", name);
 }
 
 static int fail(const ms_walk *w, int errnum, moonsand_error **err)
@@ -52,9 +62,9 @@ static int fail(const ms_walk *w, int errnum, moonsand_error **err)
 
 static int refuse(const ms_walk *w, const char *why, moonsand_error **err)
 {
-    char text[512];
-    ms_printable(text, sizeof(text), w->path, strlen(w->path));
-    return ms_fail(err, MOONSAND_E_INVALID, "%s/%s: %s", w->dir, text, why);
+    char name[MS_WALK_NAME];
+    ms_walk_name(name, w->dir, w->path);
+    return ms_fail(err, MOONSAND_E_INVALID, "%s: %s", name, why);
 }
 
 /* ---- one directory ---- */

@@ -7,6 +7,8 @@
 
 #include "ignore.h"
 
+#define MS_WALK_NAME 512
+
 typedef struct ms_walk ms_walk;
 
 typedef struct ms_walk_item {
@@ -29,7 +31,9 @@ void ms_walk_pass_over(ms_walk *w);
 uint64_t ms_walk_excluded(const ms_walk *w);
 void ms_walk_close(ms_walk *w); /* NULL is allowed */
 
-/* An error "DIR/PATH: what errno says", printable. */
+/* "DIR/PATH", printable; DIR alone when path is "". */
+void ms_walk_name(char out[MS_WALK_NAME], const char *dir, const char *path);
+/* An error "DIR/PATH: what errno says". */
 int ms_walk_fail(moonsand_error **err, int errnum, const char *dir, const char *path);
 
 #endif

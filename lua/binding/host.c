@@ -24,6 +24,13 @@ static int owner_alive(lua_State *L)
     return 1;
 }
 
+static int owner_label(lua_State *L)
+{
+    if (moonsand_owner_label(lb_text(L), lb_err(L)) != 0)
+        return lb_fail(L);
+    return lb_push_text(L);
+}
+
 static int embedded_start(lua_State *L)
 {
     const char *dir = lb_arg_optstring(L, 1), *kind = lb_arg_optstring(L, 2);
@@ -201,6 +208,7 @@ const luaL_Reg lb_host_functions[] = {
     {"make_dirs", make_dirs},
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},
+    {"owner_label", owner_label},
     {"read", read_some},
     {"sha256", sha256},
     {"stat", stat_path},

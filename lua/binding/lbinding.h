@@ -179,6 +179,9 @@ void lb_pack_open(lua_State *L);
 /* The pack at field, which stays on the stack; NULL when there is none. */
 moonsand_pack *lb_field_pack(lua_State *L, int t, const char *field);
 
+int lb_untar(lua_State *L); /* core.untar */
+void lb_untar_open(lua_State *L);
+
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);
 

@@ -105,6 +105,10 @@ static int pack_measure(lua_State *L)
     lua_setfield(L, -2, "files");
     lua_pushinteger(L, (lua_Integer)f->excluded);
     lua_setfield(L, -2, "excluded");
+    if (f->escaping != NULL) {
+        lua_pushstring(L, f->escaping);
+        lua_setfield(L, -2, "escaping");
+    }
     return 1;
 }
 

@@ -25,6 +25,10 @@ function core.loop() end
 ---@return string? json, moonsand.Error? err
 function core.host_facts() end
 
+--- The value of the label moonsand.owner of containers that this process makes.
+---@return string? label, moonsand.Error? err
+function core.owner_label() end
+
 --- Of the file system that the path is on: free_bytes (for others than root), total_bytes, free_inodes.
 ---@param path string
 ---@return { free_bytes: integer, total_bytes: integer, free_inodes: integer }? disk, moonsand.Error? err
@@ -70,6 +74,13 @@ function core.stat(path) end
 --- Files from memory and disk for one tar stream: request { body_pack = pack }.
 ---@return moonsand.core.Pack? pack, moonsand.Error? err
 function core.pack() end
+
+--- Reads a tar stream, not compressed. Paths and targets are as they stand there: hostile. More than the limits
+--- (10000 entries, 64 MiB of files), and bytes that are no tar stream: err.code "protocol".
+---@param bytes string
+---@param limits { entries: integer?, bytes: integer? }?
+---@return { path: string, type: "file"|"directory"|"symlink"|"hardlink"|"other", mode: integer, data: string?, target: string? }[]? list, moonsand.Error? err
+function core.untar(bytes, limits) end
 
 --- 64 hexadecimal digits.
 ---@param bytes string
@@ -190,9 +201,10 @@ function Pack:file(path, host_path, mode) end
 ---@return boolean? ok, moonsand.Error? err
 function Pack:tree(prefix, host_dir, options) end
 --- Reads everything once, about max_bytes a call (0 or nil: all); nil alone: call again. sha256 is over path, type, mode,
---- target and content of each entry; bytes is the size of the tar stream.
+--- target and content of each entry; bytes is the size of the tar stream; escaping a link that climbs out of the
+--- archive (Podman refuses those).
 ---@param max_bytes integer?
----@return { sha256: string, bytes: integer, files: integer, excluded: integer }? facts, moonsand.Error? err
+---@return { sha256: string, bytes: integer, files: integer, excluded: integer, escaping: string? }? facts, moonsand.Error? err
 function Pack:measure(max_bytes) end
 --- Bytes of the tar stream that measuring has seen so far.
 ---@return integer

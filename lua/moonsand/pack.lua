@@ -18,7 +18,7 @@ end
 --- Reads all of the pack once, in pieces between which everything else goes on. Measured before: at once.
 ---@param pack moonsand.core.Pack
 ---@param on_progress fun(bytes: integer)? bytes of the tar stream seen so far
----@return { sha256: string, bytes: integer, files: integer, excluded: integer }? facts, moonsand.Error? err
+---@return table? facts as of Pack:measure() in core.d.lua, moonsand.Error? err
 function M.measure(pack, on_progress)
   while true do
     local facts, err = pack:measure(step_bytes)

@@ -31,11 +31,15 @@ function M.builder(engine, wanted, needs_buildkit)
 end
 
 -- Never the host's network: that is what Podman takes when nothing is said, and it ignores "none".
-local function network(builder, on)
-  if builder == "podman" then
-    return on and "nsoptions=" .. escape '[{"Name":"network","Host":false,"Path":""}]' or "networkmode=NetworkDisabled"
+local function namespaces(builder, on, pid)
+  if builder ~= "podman" then
+    return not on and "networkmode=none" or nil
   end
-  return not on and "networkmode=none" or nil
+  local list = json.array { { Name = "network", Host = false, Path = "" } }
+  if pid then
+    list[#list + 1] = { Name = "pid", Host = false, Path = ("/proc/%d/ns/pid"):format(pid) }
+  end
+  return (on and "" or "networkmode=NetworkDisabled&") .. "nsoptions=" .. escape(json.encode(list))
 end
 
 --- The proxies as build arguments that every builder knows, passes to RUN, and leaves out of the history.
@@ -52,7 +56,7 @@ local function query(o, builder)
   end
   proxy_args(args, o.proxy or {})
   local parts = { "rm=1", "forcerm=1", "dockerfile=" .. escape(o.dockerfile or "Dockerfile"),
-    network(builder, o.network ~= "none") }
+    namespaces(builder, o.network ~= "none", o.anchor and o.anchor.pid) }
   local function add(name, value)
     if value then
       parts[#parts + 1] = name .. "=" .. escape(value)
@@ -141,6 +145,7 @@ end
 ---@field no_cache boolean?
 ---@field timeout number? seconds for this build
 ---@field auth table<string, string>? headers with credentials
+---@field anchor { pid: integer }? of anchor.start(), for Podman
 ---@field on_progress fun(event: table)?
 
 --- Builds. The image has no name yet: who wants one gives it when the image is seen to be right.

@@ -13,6 +13,8 @@ M.newline = "MOONSAND_NL"
 --- The build argument for the image that a part starts from.
 M.from = "MOONSAND_FROM"
 
+local max_line = 32768 -- bytes, of a line that may as well be two
+
 --- A value in double quotes, as ENV, LABEL and WORKDIR take it.
 ---@param s string
 ---@return string
@@ -55,6 +57,22 @@ local replaced_script = [[
 cd /usr/local/share/moonsand || exit 1
 while IFS= read -r f; do rm -f -- "$f"; done <replaced
 rm -f replaced]]
+
+-- One instruction for all: each costs a step of the classic builder.
+local function pairs_line(out, word, list, name, value)
+  local line = { word }
+  for _, pair in ipairs(list or {}) do
+    line[#line + 1] = name(pair[1]) .. "=" .. value(pair[2])
+    if #line > 1 and #table.concat(line, " ") > max_line then
+      local last = table.remove(line)
+      out[#out + 1] = table.concat(line, " ")
+      line = { word, last }
+    end
+  end
+  if #line > 1 then
+    out[#out + 1] = table.concat(line, " ")
+  end
+end
 
 local function append(out, lines)
   for _, line in ipairs(lines) do
@@ -100,18 +118,16 @@ function M.write(o, base, parts)
   for _, part in ipairs(parts) do
     rest[#rest + 1] = ("COPY [%s,%s]"):format(json.encode(part.source), copy_target(part.target))
   end
-  for _, pair in ipairs(o.env or {}) do
-    rest[#rest + 1] = ("ENV %s=%s"):format(pair[1], quote(pair[2]))
-  end
+  pairs_line(rest, "ENV", o.env, function(s)
+    return s
+  end, quote)
   if o.workdir then
     rest[#rest + 1] = "WORKDIR " .. quote(o.workdir)
   end
   for _, script in ipairs(o.run or {}) do
     rest[#rest + 1] = run(script)
   end
-  for _, pair in ipairs(o.labels or {}) do
-    rest[#rest + 1] = ("LABEL %s=%s"):format(quote(pair[1]), quote(pair[2]))
-  end
+  pairs_line(rest, "LABEL", o.labels, quote, quote)
   if o.user then
     rest[#rest + 1] = "USER " .. o.user
   end
@@ -142,14 +158,21 @@ function M.write(o, base, parts)
   return out
 end
 
---- A part with the image that its COPY --from takes.
+--- A part with the image that its COPY --from takes, and with labels of ours.
 ---@param part string
----@param image string a name
+---@param image string? a name
+---@param labels table<string, string> names and values need no quoting
 ---@return string
-function M.part(part, image)
-  return (part:gsub("COPY %-%-from=packages ", function()
+function M.part(part, image, labels)
+  local list = {}
+  for name, value in pairs(labels) do
+    list[#list + 1] = ('%s="%s"'):format(name, value)
+  end
+  table.sort(list)
+  part = part:gsub("COPY %-%-from=packages ", function()
     return "COPY --from=" .. image .. " "
-  end, 1))
+  end, 1)
+  return part .. "LABEL " .. table.concat(list, " ") .. "\n"
 end
 
 -- --- reading a user's ------------------------------------------------------------------------------------------
@@ -161,7 +184,7 @@ local max_stages = 1000
 ---@return table<string, string> directives
 local function instructions(source)
   local out, directives, escape = {}, {}, "\\"
-  local lines, number, i = {}, 0, 0
+  local lines, i = {}, 0
   for line in (source:gsub("\r\n", "\n") .. "\n"):gmatch "(.-)\n" do
     lines[#lines + 1] = line
   end
@@ -178,8 +201,7 @@ local function instructions(source)
   if directives.escape == "`" then
     escape = "`"
   end
-  number = 0
-  local current, start
+  local number, current, start = 0, nil, nil
   local function finish()
     if current then
       local name, rest = current:match "^%s*(%S+)%s*(.-)%s*$"

@@ -13,27 +13,18 @@ local core = require "moonsand.core"
 local declare = require "moonsand.image.declare"
 local dockerfile = require "moonsand.image.dockerfile"
 local errors = require "moonsand.errors"
-local json = require "moonsand.json"
 local pack = require "moonsand.pack"
+local parts_of = require "moonsand.image.parts"
 local reference = require "moonsand.image.reference"
 local store = require "moonsand.image.store"
 local used = require "moonsand.image.used"
 
 local M = {}
 
-local name = "localhost/moonsand/"
-local max_depth = 20 -- builds on top of each other; an image has at most some 120 layers
 local max_ca = 4 << 20
 
+local name, sha, short = parts_of.prefix, parts_of.sha, parts_of.short
 local memory = setmetatable({}, { __mode = "k" }) -- engine -> { [base id] = user in its configuration }
-
-local function sha(...)
-  return assert(core.sha256(table.concat({ ... }, "\n")))
-end
-
-local function short(hash)
-  return hash:gsub("^sha256:", ""):sub(1, 32)
-end
 
 local function announce(how, event)
   if how.on_progress then
@@ -41,225 +32,10 @@ local function announce(how, event)
   end
 end
 
--- --- names that live as long as a build ------------------------------------------------------------------------
-
-local function forget(engine, path)
-  engine:leave { method = "DELETE", path = path, timeout = 10 }
-end
-
---- Gives the image a name of its own until the end of the block: an id alone is no name to every builder, and
---- a name that others may move is none to build on.
-local function hold(engine, id)
-  local ref = name .. "work:" .. sha(id, tostring(os.time()), tostring(core.monotonic()), tostring({})):sub(1, 32)
-  local ok, err = store.tag(engine, id, ref)
-  if not ok then
-    return nil, err
-  end
-  return setmetatable({ ref = ref }, { __close = function()
-    forget(engine, "/images/" .. ref .. "?noprune=1")
-  end })
-end
-
---- Moves one of our own names to another image; the one that had it goes, unless something needs it.
-local function move(engine, ref, id)
-  local old = store.inspect(engine, ref)
-  local ok, err = store.tag(engine, id, ref)
-  if not ok then
-    return nil, err
-  end
-  if old and old.id ~= id and #old.refs <= 1 then
-    forget(engine, "/images/" .. old.id)
-  end
-  return true
-end
-
--- --- one build --------------------------------------------------------------------------------------------------
-
-local function add_entries(p, entries)
-  for _, e in ipairs(entries) do
-    local ok, err
-    if e.data then
-      ok, err = p:data(e.path, e.data, e.mode)
-    elseif e.tree then
-      ok, err = p:tree(e.path, e.tree)
-    else
-      ok, err = p:file(e.path, e.file, e.mode)
-    end
-    if not ok then
-      return nil, err
-    end
-  end
-  return true
-end
-
-local function new_pack(source, entries)
-  local p, err = core.pack()
-  if not p then
-    return nil, err
-  end
-  local ok
-  ok, err = p:data("Dockerfile", source)
-  if ok then
-    ok, err = add_entries(p, entries)
-  end
-  if not ok then
-    p:close()
-    return nil, err
-  end
-  return p
-end
-
 local function measure(p, how)
   return pack.measure(p, how.on_progress and function(bytes)
     announce(how, { phase = "hash", current = bytes })
   end)
-end
-
-local function left(how)
-  return how.due and math.max(how.due - core.monotonic(), 0.001)
-end
-
---- build.run with what is the same for all parts.
-local function run(engine, how, o)
-  o.builder, o.network, o.proxy, o.no_cache = how.builder, how.network, how.proxy, how.no_cache or nil
-  o.on_progress, o.timeout = how.on_progress, left(how)
-  if how.platform ~= store.engine_platform(engine) then
-    o.platform = how.platform
-  end
-  return build.run(engine, o)
-end
-
--- --- the parts ----------------------------------------------------------------------------------------------------
-
-local function depth_of(facts)
-  return facts and math.tointeger(tonumber(facts.labels["moonsand.depth"])) or 0
-end
-
---- An image of ours that may be built on, nil when there is none or it is too deep.
-local function earlier(engine, ref, kind, how)
-  local facts, err
-  if not how.no_cache then
-    facts, err = store.inspect(engine, ref)
-    if err and err.code ~= "not_found" then
-      return nil, err
-    end
-  end
-  if facts and facts.labels["moonsand.kind"] == kind and depth_of(facts) < max_depth then
-    return facts
-  end
-  return nil
-end
-
---- The packages stage. Returns its image's id, the name of the set, and whether delta is enough.
-local function make_packages(engine, o, how, plan, tree)
-  local ref = name .. "packages:" .. short(sha("packages", plan.base.id, how.platform))
-  local last, err = earlier(engine, ref, "packages", how)
-  if err then
-    return nil, err
-  end
-  local entries = table.move(plan.packages, 1, #plan.packages, 1, {})
-  if how.ca then
-    entries[#entries + 1] = { path = "moonsand/ca.pem", data = how.ca }
-  end
-  if tree then
-    entries[#entries + 1] = { path = "moonsand/tree.json",
-      data = json.encode { set = tree.labels["moonsand.packages"] or "" } }
-  end
-  local from
-  from, err = hold(engine, last and last.id or plan.base.id)
-  if not from then
-    return nil, err
-  end
-  local from_guard <close> = from
-  local p
-  p, err = new_pack(plan.text.packages, entries)
-  if not p then
-    return nil, err
-  end
-  local p_guard <close> = p
-  local outcome
-  outcome, err = run(engine, how, { pack = p, source = plan.text.packages, part = "packages",
-    args = { [dockerfile.from] = from.ref },
-    labels = { ["moonsand.kind"] = "packages", ["moonsand.depth"] = tostring(depth_of(last) + 1) } })
-  if not outcome then
-    if err.intermediate then
-      forget(engine, "/images/" .. err.intermediate) -- it holds what we sent, and is of no use again
-      err.intermediate = nil
-    end
-    return nil, err
-  elseif not outcome.set then
-    return errors.fail("protocol", "the packages stage ended without telling what it holds", { op = "build" })
-  end
-  local ok
-  ok, err = move(engine, ref, outcome.id)
-  if not ok then
-    return nil, err
-  end
-  used.touch(outcome.id)
-  return outcome
-end
-
---- The base with the declaration's packages. Returns the name to build on.
-local function make_tree(engine, o, how, plan)
-  local system = sha("tree", plan.base.id, how.platform, table.concat(declare.apt(o), " "))
-  local ref = name .. "tree:" .. short(sha(system, plan.text.packages, plan.text.tree, plan.packages_hash))
-  local latest = name .. "tree:latest-" .. short(system)
-  if not how.no_cache then
-    local facts, err = store.inspect(engine, ref)
-    if facts then
-      used.touch(facts.id)
-      return ref
-    elseif err.code ~= "not_found" then
-      return nil, err
-    end
-  end
-  local tree, err = earlier(engine, latest, "tree", how)
-  if err then
-    return nil, err
-  end
-  local packages
-  packages, err = make_packages(engine, o, how, plan, tree)
-  if not packages then
-    return nil, err
-  end
-  if not packages.extends then
-    tree = nil
-  end
-  local source, from
-  source, err = hold(engine, packages.id)
-  if not source then
-    return nil, err
-  end
-  local source_guard <close> = source
-  from, err = hold(engine, tree and tree.id or plan.base.id)
-  if not from then
-    return nil, err
-  end
-  local from_guard <close> = from
-  local content = dockerfile.part(tree and plan.text.extended or plan.text.tree, source.ref)
-  local p
-  p, err = new_pack(content, {})
-  if not p then
-    return nil, err
-  end
-  local p_guard <close> = p
-  local outcome
-  outcome, err = run(engine, how, { pack = p, source = content, part = "tree", args = { [dockerfile.from] = from.ref },
-    labels = { ["moonsand.kind"] = "tree", ["moonsand.packages"] = packages.set,
-      ["moonsand.depth"] = tostring(tree and depth_of(tree) + 1 or 1) } })
-  if not outcome then
-    return nil, err
-  end
-  local ok
-  ok, err = store.tag(engine, outcome.id, ref)
-  if ok then
-    ok, err = move(engine, latest, outcome.id)
-  end
-  if not ok then
-    return nil, err
-  end
-  used.touch(outcome.id)
-  return ref
 end
 
 --- Sees that the image is right and gives it its names.
@@ -272,11 +48,11 @@ local function finish(engine, how, ref, hash, outcome)
   end
   local other = store.inspect(engine, ref)
   if other and other.id ~= facts.id and not how.no_cache then
-    forget(engine, "/images/" .. facts.id) -- somebody else was faster
+    parts_of.forget(engine, facts.id) -- somebody else was faster
     return other
   end
   local ok
-  ok, err = move(engine, ref, facts.id)
+  ok, err = parts_of.move(engine, ref, facts.id)
   if not ok then
     return nil, err
   end
@@ -330,9 +106,22 @@ local function base_name(base)
   return reference.short(parsed):gsub(":[^/:]*$", "") .. "@" .. base.digest
 end
 
+--- What the last part starts from, under a name that stays for as long as this is open.
+local function start(engine, o, how, plan)
+  how.builder, how.anchor_image = build.builder(engine, how.builder), plan.base.id
+  if not plan.text.tree then
+    return parts_of.hold(engine, plan.base.id)
+  end
+  local ref, err = parts_of.tree(engine, o, how, plan)
+  if not ref then
+    return nil, err
+  end
+  return setmetatable({ ref = ref }, { __close = function() end })
+end
+
 local function make_declared(engine, o, how)
   how.platform = o.platform or store.engine_platform(engine)
-  local base, err = base_of.resolve(engine, o.from, { pull = how.pull, platform = o.platform, timeout = left(how),
+  local base, err = base_of.resolve(engine, o.from, { pull = how.pull, platform = o.platform, timeout = parts_of.left(how),
     on_progress = how.on_progress })
   if not base then
     return nil, err
@@ -368,12 +157,10 @@ local function make_declared(engine, o, how)
     end
     plan.packages_hash = sha(table.unpack(parts))
   end
-  local p
-  p, err = new_pack(plan.text.final, files.entries)
+  local p <close>, p_err = parts_of.new_pack(plan.text.final, files.entries)
   if not p then
-    return nil, err
+    return nil, p_err
   end
-  local p_guard <close> = p
   local facts
   facts, err = measure(p, how)
   if not facts then
@@ -390,24 +177,16 @@ local function make_declared(engine, o, how)
       return nil, err
     end
   end
-  how.builder = build.builder(engine, how.builder)
-  local from, guard
-  if plan.text.tree then
-    from, err = make_tree(engine, o, how, plan)
-  else
-    guard, err = hold(engine, base.id)
-    from = guard and guard.ref
-  end
-  local from_guard <close> = guard
+  local from <close>, from_err = start(engine, o, how, plan)
   if not from then
-    return nil, err
+    return nil, from_err
   end
-  local args = { [dockerfile.from] = from }
+  local args = { [dockerfile.from] = from.ref }
   for k, v in pairs(plan.text.args) do
     args[k] = v
   end
   local outcome
-  outcome, err = run(engine, how, { pack = p, source = plan.text.final, part = "image", args = args,
+  outcome, err = parts_of.run(engine, how, { pack = p, source = plan.text.final, part = "image", args = args,
     labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
   if not outcome then
     return nil, err
@@ -465,7 +244,7 @@ local function make_dockerfile(engine, o, how)
   for _, item in ipairs(read.images) do
     if reference.parse(item.ref) or reference.id(item.ref) then
       local one
-      one, err = base_of.resolve(engine, item.ref, { pull = how.pull, timeout = left(how), on_progress = how.on_progress,
+      one, err = base_of.resolve(engine, item.ref, { pull = how.pull, timeout = parts_of.left(how), on_progress = how.on_progress,
         platform = store.parse_platform(item.platform) and item.platform or o.platform })
       if not one then
         return nil, err
@@ -477,12 +256,10 @@ local function make_dockerfile(engine, o, how)
   for _, pair in ipairs(o.args) do
     parts[#parts + 1] = ("arg %s %s"):format(pair[1], sha(pair[2]))
   end
-  local p
-  p, err = context_pack(o, source)
+  local p <close>, p_err = context_pack(o, source)
   if not p then
-    return nil, err
+    return nil, p_err
   end
-  local p_guard <close> = p
   local facts
   facts, err = measure(p, how)
   if not facts then
@@ -500,9 +277,9 @@ local function make_dockerfile(engine, o, how)
       return nil, err
     end
   end
-  how.builder = build.builder(engine, how.builder, read.buildkit)
+  how.builder, how.anchor_image = build.builder(engine, how.builder, read.buildkit), base and base.id
   local outcome
-  outcome, err = run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args, target = o.target,
+  outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args, target = o.target,
     labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
   if not outcome then
     return nil, err
@@ -518,7 +295,7 @@ end
 -- --- references and lists ----------------------------------------------------------------------------------------
 
 local function make_reference(engine, o, how)
-  local base, err = base_of.resolve(engine, o.ref, { pull = how.pull, timeout = left(how), on_progress = how.on_progress })
+  local base, err = base_of.resolve(engine, o.ref, { pull = how.pull, timeout = parts_of.left(how), on_progress = how.on_progress })
   if not base then
     return nil, err
   end
@@ -532,6 +309,11 @@ local function make_one(engine, o, how)
   for k, v in pairs(how) do
     copy[k] = v
   end
+  local _ <close> = setmetatable({}, { __close = function()
+    if copy.anchor then
+      copy.anchor:close()
+    end
+  end })
   local made, err = makers[o.kind](engine, o, copy)
   if not made and err.code == "not_found" and not how.pull then
     -- A remembered base may have been removed since.

@@ -97,7 +97,7 @@ function Reader:_text_line(line)
   elseif line:find "^ %-%-%-> %x+$" then
     self.intermediate = line:match "%x+$"
   elseif not line:find "^ ?%-%-%-?> " and not line:find "^Removing intermediate container %x+$"
-    and not line:find "^Successfully built %x+$" and not line:find "^COMMIT%s*$" then
+    and not line:find "^Successfully built %x+$" and not line:find "^COMMIT%s*$" and not line:find "^%x+$" then
     self:_line(self.step, line)
   end
 end

@@ -83,7 +83,7 @@ def environment():
     """The environment of pip and apt: the base's, and the certificates given for this build."""
     env = dict(os.environ, PIP_BREAK_SYSTEM_PACKAGES="1", PIP_ROOT_USER_ACTION="ignore", PIP_NO_INPUT="1",
                PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_CACHE_DIR="1", PIP_RETRIES="3", PIP_PROGRESS_BAR="off",
-               PYTHONUNBUFFERED="1", PIP_NO_COLOR="1", RES_OPTIONS="timeout:3 attempts:2")
+               PYTHONUNBUFFERED="1", PIP_NO_COLOR="1", RES_OPTIONS="timeout:2 attempts:1")
     if os.path.exists(IN + "/ca.pem"):
         # pip's --cert takes the place of its own list, and the index may be behind either.
         bundle = WORK + "/ca.pem"
@@ -108,7 +108,7 @@ def run(argv, env, keep=200):
     child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, errors="replace")
     for line in child.stdout:
-        line = line.rstrip()
+        line = re.sub(r"<pip\._vendor\S* object at 0x[0-9a-f]+>: ", "", line.rstrip())
         if line and not re.match(r"\s*(Saved |File was already downloaded|\[notice\]|Successfully downloaded)", line):
             say(line)
         lines.append(line)
@@ -127,7 +127,10 @@ def explain(lines):
         return "space", "no space left on the engine's disk"
     if re.search(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", text):
         return "unreachable", "the package index's certificate is not trusted (a CA bundle can be given for the build)"
-    offline = re.search(r"connection broken by '?(\w+)|(Read timed out|Max retries exceeded|ReadTimeoutError)", text)
+    offline = re.search(r"connection broken by|Read timed out|Max retries exceeded|ReadTimeoutError", text)
+    why = re.findall(r"Temporary failure in name resolution|Name or service not known|Connection refused|No route to host"
+                     r"|Network is unreachable|Cannot connect to proxy|timed out|Connection reset|too many \d+ error", text)
+    offline = offline and "the package index cannot be reached: " + (why[-1] if why else offline[0]).lower()
     if re.search(r"DO NOT MATCH THE HASHES", text):
         wanted = re.search(r"Expected (?:or )?sha256 (\w+)", text)
         package = re.search(r"^\s{4}(\S.*?) from ", text, re.M)
@@ -148,14 +151,14 @@ def explain(lines):
     if re.search(r"No matching distribution found", text):
         none = "from versions: none" in text
         if none and offline:
-            return "unreachable", "the package index cannot be reached (%s)" % (offline[1] or offline[2])
+            return "unreachable", offline
         name = re.search(r"No matching distribution found for (.*)", text)[1]
         known = re.search(r"\(from versions: (.*)\)", text)
         versions = [] if none or not known else known[1].split(", ")
         return "not_found", "there is no package %s%s" % (
             name, " (the last versions are %s)" % ", ".join(versions[-5:]) if versions else "")
     if offline:
-        return "unreachable", "the package index cannot be reached (%s)" % (offline[1] or offline[2])
+        return "unreachable", offline
     return "pip", last
 
 
