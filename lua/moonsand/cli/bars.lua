@@ -97,6 +97,9 @@ end
 
 local function note(self, event)
   if event.step or event.steps then
+    if event.step ~= self.step then
+      self.line = nil
+    end
     self.step, self.steps, self.name = event.step, event.steps, event.name or self.name
     self.cached = event.cached
   end

@@ -62,7 +62,7 @@ end
 local function from_options(args)
   local d = {
     pip = filled(args.pip), requirements = args.requirements, apt = filled(args.apt), run = filled(args.run),
-    env = pairs_of(args.env, "--env"), files = files_of(args.file), workdir = args.workdir, user = args.user,
+    env = pairs_of(args.env, "--env"), files = files_of(args.added), workdir = args.workdir, user = args.user,
     labels = pairs_of(args.label, "--label"), platform = args.platform,
   }
   d.from = #args.from > 1 and args.from or args.from[1]
@@ -133,7 +133,8 @@ end
 local function build(engine, args, io_)
   local image, err = engine:image(declaration_of(args), how_of(args, io_))
   if not image then
-    for _, line in ipairs(type(err.log) == "table" and not args.json and err.log or {}) do
+    -- Without bars, all of it has been printed already.
+    for _, line in ipairs(io_.log_is_hidden and type(err.log) == "table" and err.log or {}) do
       io_.note("  " .. line)
     end
     error(err, 0)
@@ -177,6 +178,7 @@ function M.define(c)
   building:option("--apt", "Debian package."):argname "NAME":count "*"
   building:option("--run", "Shell command."):argname "COMMAND":count "*"
   building:option("--file", "File or directory to add."):argname "PATH=/INSIDE":count "*"
+    :target "added"
   building:option("--env", "Environment variable."):argname "NAME=VALUE":count "*"
   building:option("--label", "Label."):argname "NAME=VALUE":count "*"
   building:option("--workdir", "Working directory."):argname "DIR"
