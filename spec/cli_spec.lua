@@ -2,7 +2,6 @@
 local cli = require "moonsand.cli"
 local cves = require "moonsand.cli.cves"
 local doctor = require "moonsand.cli.doctor"
-local image = require "moonsand.image"
 local json = require "moonsand.json"
 local term = require "moonsand.cli.term"
 
@@ -211,34 +210,6 @@ describe("flaws by version", function()
       disk = { ["/tmp"] = { free_bytes = 1 << 20 } },
     })
     assert.equal("fail", findings[#findings].level)
-  end)
-end)
-
-describe("image references", function()
-  it("are split as engines want them", function()
-    local cases = {
-      ["a"] = { "a", "latest" }, ["a:1"] = { "a", "1" }, ["h:5000/a"] = { "h:5000/a", "latest" },
-      ["h:5000/a/b:1.0"] = { "h:5000/a/b", "1.0" }, ["a@sha256:ff"] = { "a", "sha256:ff" },
-      ["h:5000/a:1@sha256:ff"] = { "h:5000/a", "sha256:ff" },
-    }
-    for ref, want in pairs(cases) do
-      assert.same(want, { image.split(ref) }, ref)
-    end
-  end)
-
-  it("progress comes in any pieces", function()
-    local text = '{"status":"a"}\r\n{"status":"b"}\n\n{"status":"c"}'
-    for size = 1, #text do
-      local got = {}
-      local feed, finish = image.lines(function(object)
-        got[#got + 1] = object.status
-      end)
-      for from = 1, #text, size do
-        feed(text:sub(from, from + size - 1))
-      end
-      finish()
-      assert.same({ "a", "b", "c" }, got)
-    end
   end)
 end)
 

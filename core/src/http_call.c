@@ -112,7 +112,7 @@ static int on_before_request(void *arg, char *ip, char *local_ip, int port, int 
 /* curl knows one word for both directions. */
 static void set_pause(ms_http_call *c)
 {
-    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) | 
+    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) |
                                    (c->held || c->stalled ? CURLPAUSE_RECV : 0));
 }
 

@@ -37,7 +37,8 @@ function M.start()
   assert(text, "the registries did not come up")
   M.address = text:match "address=(%S+)"
   M.user, M.password = text:match "user=(%S+)", "moon:s and"
-  M.host, M.cut, M.tokens, M.untrusted = M.address .. ":5000", M.address .. ":5001", M.address .. ":5002", M.address .. ":5004"
+  M.host, M.cut = M.address .. ":5000", M.address .. ":5001"
+  M.tokens, M.untrusted = M.address .. ":5002", M.address .. ":5004"
   M.auth = { username = M.user, password = M.password }
   return true
 end

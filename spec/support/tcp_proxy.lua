@@ -1,7 +1,8 @@
 -- Between an engine and a registry, for what a network does:
 --   lua5.4 tcp_proxy.lua ADDRESS PORT UPSTREAM-PORT MODE BYTES
 -- When BYTES have come from the registry, on all connections together: cut: all connections are closed, and new
--- ones at once. slow: the rest comes at some 300 KiB/s; "gone" is printed when the engine closes a connection then.
+-- ones at once. slow: the rest comes at some 300 KiB/s, and "gone" is printed when the engine
+-- closes a connection then. The mode is printed when it begins.
 local uv = require "luv"
 local address, port, upstream, mode, limit = arg[1], tonumber(arg[2]), tonumber(arg[3]), arg[4], tonumber(arg[5])
 local passed, over, open = 0, false, {}
@@ -21,6 +22,8 @@ end
 
 local function at_limit()
   over = true
+  print(mode)
+  io.stdout:flush()
   if mode == "cut" then
     for pipe in pairs(open) do
       close(pipe)

@@ -61,7 +61,8 @@ end
 local function answer(head, body)
   local values = form(body)
   if head:find "^POST /token" and values.grant_type == "refresh_token" and values.refresh_token == identity then
-    return "200 OK", json.encode { access_token = token(values.scope or ""), expires_in = 300, scope = values.scope or "" }
+    local scope = values.scope or ""
+    return "200 OK", json.encode { access_token = token(scope), expires_in = 300, scope = scope }
   end
   return "401 Unauthorized", '{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
 end
@@ -80,8 +81,8 @@ assert(server:listen(64, function()
     local length = head and tonumber(head:lower():match "content%-length: (%d+)" or 0)
     if head and #body >= length then
       local status, text = answer(head, body)
-      client:write(("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s")
-        :format(status, #text, text), function()
+      local reply = "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+      client:write(reply:format(status, #text, text), function()
         client:close()
       end)
     end
