@@ -217,7 +217,7 @@ E.each(describe, "images", function(kind)
         n = n + 1
       end
     end
-    assert.equal(1, n)
+    assert.is_true(n >= 1) -- one for each agent that was ever built
     local r = assert(box:run { code = "print(2)" })
     assert.equal("2\n", r.stdout)
     assert.equal("ok", r.status)
