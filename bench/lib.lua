@@ -43,6 +43,16 @@ function M.engine(kind)
   return connected[kind]
 end
 
+--- Waits for what moonsand does in the background (removals), which would be in the way of whoever is next.
+local function settle()
+  for _, engine in pairs(connected) do
+    while engine:pending() > 0 do
+      engine:wait(0.05)
+      engine:step()
+    end
+  end
+end
+
 -- ---- contenders -------------------------------------------------------------------------------------------------
 
 -- moonsand's default limits, as far as the command line can say them.
@@ -110,20 +120,26 @@ function M.stats(samples)
   return { median = samples[math.max(1, math.ceil(0.5 * #samples))], low = samples[1], high = samples[#samples] }
 end
 
---- Runs the contenders in turn, so that the machine's moods meet all of them. Each runs once before, unmeasured:
---- the caches of all sides are warm alike.
+--- Runs the contenders in turn, each round from another one on, so that the machine's moods and what the one before
+--- left meet all of them. Each runs once before, unmeasured: the caches of all sides are warm alike.
 ---@param contenders { name: string, run: fun(): number }[] `run` does the thing once and returns the seconds it took
 ---@param n integer? samples of each; default `samples`
+---@param cold boolean? without the unmeasured run, for what clears caches itself
 ---@return table<string, bench.Stats> by name
-function M.race(contenders, n)
+function M.race(contenders, n, cold)
   local samples, result = {}, {}
   for _, c in ipairs(contenders) do
     samples[c.name] = {}
-    c.run()
+    if not cold then
+      c.run()
+    end
   end
-  for _ = 1, n or M.samples do
-    for _, c in ipairs(contenders) do
+  settle()
+  for round = 1, n or M.samples do
+    for i = 1, #contenders do
+      local c = contenders[(round + i) % #contenders + 1]
       table.insert(samples[c.name], c.run() or error(c.name .. " returned no time"))
+      settle()
     end
   end
   for name, list in pairs(samples) do

@@ -4,7 +4,9 @@
 --- crossover over the S&P 500 and, where the image has backtesting.py, the one of examples/backtest; prints the
 --- results, the isolation, and how long each part took.
 ---
----     lua5.4 examples/demo.lua [ENDPOINT] [--offline]     --offline: the image is built without a network
+---     lua5.4 examples/demo.lua [ENDPOINT] [--offline]
+---
+--- --offline does as if no package index could be reached: the image is built anew, without a network.
 ---
 --- $MOONSAND_IMAGE names another image to run in. CA bundle and proxies of the build are those of pip:
 --- $PIP_CERT or $SSL_CERT_FILE, $http_proxy, $https_proxy, $no_proxy.
@@ -82,8 +84,11 @@ local function find_image(engine)
     ca = os.getenv "PIP_CERT" or os.getenv "SSL_CERT_FILE",
     proxy = { http = os.getenv "http_proxy", https = os.getenv "https_proxy", no = os.getenv "no_proxy" },
     network = offline and "none" or "on",
+    no_cache = offline,
     on_progress = function(event)
-      if event.name then
+      if event.line then
+        tell(event.line:sub(1, 100), 5)
+      elseif event.name then
         tell(("step %d/%d: %s"):format(event.step, event.steps, event.name:sub(1, 90)))
       elseif event.phase == "bootstrap" then
         tell(("bootstrap %d/%d: %s"):format(event.step, event.steps, event.status))

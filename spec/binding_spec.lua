@@ -54,6 +54,29 @@ describe("errors", function()
   end)
 end)
 
+describe("the little of POSIX", function()
+  it("makes directories with all above them", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(core.make_dirs(dir .. "/a//b/c/"))
+    assert(core.make_dirs(dir .. "/a/b/c"))
+    local facts = assert(core.stat(dir .. "/a/b/c"))
+    assert.same({ "directory", 448 }, { facts.type, facts.mode })
+    local ok, err = core.make_dirs "/proc/no/such"
+    assert.is_nil(ok)
+    assert.is_string(err.code)
+    raises("not a path", core.make_dirs, "")
+    raises("not a path", core.make_dirs, "a\0b")
+    raises("not a path", core.make_dirs, ("x"):rep(5000))
+    os.execute("rm -r " .. dir)
+  end)
+
+  it("knows that a file is no terminal", function()
+    assert.is_nil((core.terminal_size(0x7ffffff0)))
+    raises("descriptor", core.terminal_size, -1)
+  end)
+end)
+
 describe("wrong arguments raise and name the field", function()
   local loop = core.loop()
 
@@ -161,6 +184,37 @@ describe("on a real engine", function()
     local r, err = engine:request { method = "POST", path = "/x", body_file = "/no/such/file" }
     assert.is_nil(r)
     assert.equal("not_found", err.code)
+  end)
+
+  it("takes the body of a request in pieces, as much as there is room for", function()
+    local r = assert(engine:request { method = "POST", path = "/images/load", body_stream = true })
+    local piece, sent = ("x"):rep(1 << 20), 0
+    assert.equal(262144, r:write(piece))
+    assert.equal(0, r:write(piece))
+    pump(loop, function()
+      local taken = r:write(piece)
+      assert.is_true(taken <= 262144)
+      sent = sent + taken
+      return sent > 3 << 20 or r:done()
+    end)
+    r:write_end()
+    pump(loop, function()
+      return r:done()
+    end)
+    local status, body = r:result()
+    assert.is_true(status == 200 or status == 500)
+    assert.matches("tar", body) -- that it is none
+    raises("has ended", r.write, r, "x")
+    raises("string", r.write, r, {})
+    r:close()
+    raises("closed request", r.write, r, "x")
+    raises("closed request", r.write_end, r)
+    r = assert(engine:request { method = "POST", path = "/images/load", body_stream = true })
+    r:write "never finished"
+    r:close()
+    local none, err = engine:request { method = "POST", path = "/x", body_stream = true, body = "x" }
+    assert.is_nil(none)
+    assert.equal("invalid", err.code)
   end)
 
   it("checks the options of a sandbox", function()

@@ -2,7 +2,6 @@
 local cli = require "moonsand.cli"
 local cves = require "moonsand.cli.cves"
 local doctor = require "moonsand.cli.doctor"
-local image = require "moonsand.image"
 local json = require "moonsand.json"
 local term = require "moonsand.cli.term"
 
@@ -183,6 +182,26 @@ describe("flaws by version", function()
     assert.is_nil(findings[3])
   end)
 
+  it("the network for image builds among them", function()
+    local function found(facts, status)
+      local findings = {}
+      doctor.check_network(findings, facts, status)
+      return findings
+    end
+    local net = { bridge = "ms-1", subnet = "198.18.7.0/24", apart = true }
+    local f = found({ has_bridge = true }, { network = net })
+    assert.equal("ok", f[1].level)
+    assert.matches("198.18.7.0/24", f[1].message, 1, true)
+    assert.equal(1, #f)
+    net.apart = false
+    assert.equal("warn", found({ has_bridge = true }, { network = net })[2].level)
+    assert.equal("ok", found({ has_bridge = true })[1].level)
+    f = found({ has_bridge = false }, { network = { missing = "iptables is not installed" } })
+    assert.equal("warn", f[1].level)
+    assert.matches("iptables is not installed", f[1].message, 1, true)
+    assert.equal("warn", found({ has_bridge = false })[1].level)
+  end)
+
   it("and the machine's facts may lack anything", function()
     doctor.check_host({}, {})
     local findings = {}
@@ -191,34 +210,6 @@ describe("flaws by version", function()
       disk = { ["/tmp"] = { free_bytes = 1 << 20 } },
     })
     assert.equal("fail", findings[#findings].level)
-  end)
-end)
-
-describe("image references", function()
-  it("are split as engines want them", function()
-    local cases = {
-      ["a"] = { "a", "latest" }, ["a:1"] = { "a", "1" }, ["h:5000/a"] = { "h:5000/a", "latest" },
-      ["h:5000/a/b:1.0"] = { "h:5000/a/b", "1.0" }, ["a@sha256:ff"] = { "a", "sha256:ff" },
-      ["h:5000/a:1@sha256:ff"] = { "h:5000/a", "sha256:ff" },
-    }
-    for ref, want in pairs(cases) do
-      assert.same(want, { image.split(ref) }, ref)
-    end
-  end)
-
-  it("progress comes in any pieces", function()
-    local text = '{"status":"a"}\r\n{"status":"b"}\n\n{"status":"c"}'
-    for size = 1, #text do
-      local got = {}
-      local feed, finish = image.lines(function(object)
-        got[#got + 1] = object.status
-      end)
-      for from = 1, #text, size do
-        feed(text:sub(from, from + size - 1))
-      end
-      finish()
-      assert.same({ "a", "b", "c" }, got)
-    end
   end)
 end)
 

@@ -63,6 +63,23 @@ describe("a host's own loop", function()
   end)
 end)
 
+engines.each(describe, "a host that does not drive the loop for a while", function(kind)
+  it("does not make a run late that ended in time", function()
+    local engine, box = engines.engine(kind), engines.box(kind, { timeout = 1 })
+    assert(box:run { code = "pass" })
+    local h = assert(box:start { code = "import sys; sys.stdout.write('x' * 200000); sys.stderr.write('y' * 150000)" })
+    while h:phase() ~= "running" do
+      engine:wait(1)
+      engine:step()
+    end
+    os.execute "sleep 4.5"
+    local r = assert(h:wait())
+    assert.equal("ok", r.status, r.reason)
+    assert.equal(200000, #r.stdout)
+    assert.equal(150000, #r.stderr)
+  end)
+end)
+
 describe("spawn and map", function()
   it("runs go side by side and results keep their order", function()
     local box = engines.box("docker", { cpus = 1 })

@@ -88,7 +88,8 @@ describe("Docker's config file", function()
 
   it("that is broken is named, and what stands in it is not told", function()
     for _, text in ipairs { '{"auths":{"h":{"auth":"' .. secret, "[1", '"' .. secret .. '"',
-      json.encode { auths = { h = { auth = secret } } }, json.encode { auths = { h = { auth = base64.encode(secret:gsub(":", "")) } } },
+      json.encode { auths = { h = { auth = secret } } },
+      json.encode { auths = { h = { auth = base64.encode((secret:gsub(":", ""))) } } },
       (" "):rep(1 << 20) .. "{}" } do
       config(text)
       local found, err = auth.find "h"
@@ -108,8 +109,9 @@ describe("a credential helper", function()
       local found, err = auth.find(arg[1])
       print(json.encode { found = found, code = err and err.code, message = err and err.message })
     ]])
-    local p = assert(io.popen(("PATH='%s':\"$PATH\" DOCKER_CONFIG='%s' LUA_PATH='%s' LUA_CPATH='%s' lua5.4 '%s/ask.lua' %s")
-      :format(dir, dir, package.path, package.cpath, dir, code)))
+    local p = assert(io.popen((
+      "PATH='%s':\"$PATH\" DOCKER_CONFIG='%s' LUA_PATH='%s' LUA_CPATH='%s' lua5.4 '%s/ask.lua' %s"
+    ):format(dir, dir, package.path, package.cpath, dir, code)))
     local out = p:read "a"
     p:close()
     return assert(json.decode(out))
@@ -197,8 +199,11 @@ describe("the option auth", function()
   it("takes one way, and never says what a secret is", function()
     assert.same(basic, auth.option("auth", basic))
     assert.same({ identity_token = "x" }, auth.option("auth", { identity_token = "x" }))
-    for _, bad in ipairs { {}, { username = "u" }, { password = secret }, { username = "u", password = secret, identity_token = "x" },
-      { username = "u", password = secret .. "\0" }, { username = 5, password = secret }, { user = "u", password = secret }, secret } do
+    for _, bad in ipairs {
+      {}, { username = "u" }, { password = secret }, { username = "u", password = secret, identity_token = "x" },
+      { username = "u", password = secret .. "\0" }, { username = 5, password = secret },
+      { user = "u", password = secret }, secret,
+    } do
       local ok, err = pcall(auth.option, "auth", bad)
       assert.is_false(ok)
       assert.is_nil(err:find "s3cr", err)

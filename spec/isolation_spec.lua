@@ -178,8 +178,9 @@ for path in ("/data/x", "/x"):
     local machine = f:read "l"
     f:close()
     local id = assert(engine:request { path = "/images/" .. engines.image .. "/json" }).Id
-    local p = assert(io.popen(("unset LD_PRELOAD; { printf '%%s%%s\\0' %s %s; cat %s/agent/moonsand-agent; } | sha256sum")
-      :format(machine, id, os.getenv "MOONSAND_BUILD" or "build")))
+    local agent = (os.getenv "MOONSAND_BUILD" or "build") .. "/agent/moonsand-agent"
+    local p = assert(io.popen(("unset LD_PRELOAD; { printf '%%s%%s\\0' %s %s; cat %s; } | sha256sum")
+      :format(machine, id, agent)))
     local tag = p:read "l":sub(1, 32)
     p:close()
     assert.is_true(assert(engine:has("localhost/moonsand/run:" .. tag)))

@@ -20,6 +20,21 @@ engines.each(describe, "status", function(kind)
     assert.is_false(r.stdout_truncated)
   end)
 
+  it("ok, with bytes kept exactly, when the program makes its stdout a pipe of packets", function()
+    local r = assert(box:run { code = [[
+import fcntl, os
+fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_DIRECT)
+for i in range(2000):
+    os.write(1, bytes([65 + i % 26]) * 4096)
+]] })
+    local want = {}
+    for i = 0, 1999 do
+      want[#want + 1] = string.char(65 + i % 26):rep(4096)
+    end
+    assert.equal("ok", r.status, r.reason)
+    assert.is_true(table.concat(want) == r.stdout)
+  end)
+
   it("exit with the exact code, 137 included", function()
     for _, code in ipairs { 1, 2, 77, 124, 125, 126, 127, 128, 137, 255 } do
       local r = assert(box:run { argv = { "python3", "-c", "import os; os._exit(" .. code .. ")" } })

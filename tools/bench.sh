@@ -4,6 +4,7 @@
 #   tools/bench.sh [BUILD [SUBJECT...]]     a subject is a file of bench/ (default: build, all of them)
 #
 # MOONSAND_BENCH_SAMPLES: how often each contender runs (default 20).
+# MOONSAND_BENCH_BUILDS: the same for builds that take a minute (default 3).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ms_root"

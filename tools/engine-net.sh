@@ -42,6 +42,7 @@ unhook() { # BRIDGE
     while iptables -w -D FORWARD -o "$bridge" -j "$bridge-forward" 2>/dev/null; do :; done
     while iptables -w -D INPUT -i "$bridge" -j "$bridge-input" 2>/dev/null; do :; done
     while iptables -w -t nat -D POSTROUTING ! -o "$bridge" -j "$bridge-nat" 2>/dev/null; do :; done
+    while ebtables -D FORWARD --logical-in "$bridge" -j DROP 2>/dev/null; do :; done
     while ip6tables -w -D FORWARD -o "$bridge" -j DROP 2>/dev/null; do :; done
     local chain
     for chain in forward input; do
@@ -80,12 +81,15 @@ forwarding() {
     fi
 }
 
-# What goes from one container of a bridge to another passes the rules only if the bridge asks for it.
+# Frames from one container of a bridge to another pass the rules only if the bridge asks for it, which needs
+# br_netfilter; loading that would change all bridges of the machine. Without it ebtables can, on most kernels.
 between() { # BRIDGE
-    [ -e "/sys/class/net/$1/bridge/nf_call_iptables" ] && [ -e /proc/sys/net/bridge ] || modprobe br_netfilter || true
-    ip6tables -w -I FORWARD 1 -o "$1" -j DROP || true
-    echo 1 >"/sys/class/net/$1/bridge/nf_call_iptables" || true
-    echo 1 >"/sys/class/net/$1/bridge/nf_call_ip6tables" || true
+    local call=/sys/class/net/$1/bridge/nf_call
+    if [ -e /proc/sys/net/bridge ] && echo 1 >"${call}_iptables" && echo 1 >"${call}_ip6tables"; then
+        [ ! -e /proc/net/if_inet6 ] || ip6tables -w -I FORWARD 1 -o "$1" -j DROP
+    else
+        ebtables -A FORWARD --logical-in "$1" -j DROP
+    fi || echo "containers on $1 can reach each other"
 }
 
 up() { # BRIDGE
@@ -104,7 +108,7 @@ up() { # BRIDGE
     command -v iptables-restore >/dev/null || return 3
     unhook "$bridge"
     { forwarding && rules "$bridge" "$subnet" | iptables-restore -w --noflush; } || return 3
-    between "$bridge"
+    between "$bridge" >&2
 }
 
 down() { # BRIDGE

@@ -10,7 +10,7 @@
 #   $address:5002  bearer tokens, given out by whoever listens at http://$address:5003/token and signs with DIR/key.pem
 #   $address:5004  as the first, but no engine is told to trust its certificate
 #
-# The address is one of our own, not 127.0.0.1: engines take all of 127.0.0.0/8 for insecure and would verify nothing.
+# All have the same images. The address is one of our own, not 127.0.0.1: engines take all of 127.0.0.0/8 for insecure and would verify nothing.
 set -euo pipefail
 
 dir=${1:?usage: tools/registry.sh DIR}
@@ -66,12 +66,14 @@ certificates() {
     done
 }
 
+# HTTP/1.1: only there does an engine that gives a download up close the connection, which a test can see.
 registry() { # PORT AUTHENTICATION-AS-YAML
     cat >"$dir/$1.yml" <<YAML
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: "$dir/data-$1"}, delete: {enabled: true}}
-http: {addr: "$address:$1", secret: tests, tls: {certificate: "$dir/cert.pem", key: "$dir/key.pem"}}
+storage: {filesystem: {rootdirectory: "$dir/data"}, delete: {enabled: true}}
+http: {addr: "$address:$1", secret: tests, http2: {disabled: true},
+       tls: {certificate: "$dir/cert.pem", key: "$dir/key.pem"}}
 auth: $2
 YAML
     OTEL_TRACES_EXPORTER=none docker-registry serve "$dir/$1.yml" </dev/null >>"$dir/log" 2>&1 &
@@ -114,4 +116,8 @@ for port in 5000 5002 5004; do
 done
 printf 'address=%q\nuser=%q\npassword=%q\n' "$address" "$user" "$password" >"$dir/env.new"
 mv "$dir/env.new" "$dir/env"
-cat >/dev/null || true
+# In the background, so that a signal is served at once.
+exec 3<&0
+cat <&3 >/dev/null &
+pids+=($!)
+wait "$!" || true

@@ -10,12 +10,13 @@
 #   --verbose       print every TAP line
 #
 # Starts the private engines (tools/engines.sh) for the specs, and ends them unless they were up before.
-# A program that crashes, hangs, or prints no plan is one failure more.
+# A program that crashes, hangs (MOONSAND_TEST_TIMEOUT: 300 s, under valgrind 900), or prints no plan is one failure
+# more.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ms_root"
 
-build=build mode=plain want=all filter= verbose=0 limit=${MOONSAND_TEST_TIMEOUT:-300}
+build=build mode=plain want=all filter= verbose=0 limit=${MOONSAND_TEST_TIMEOUT:-}
 while [ $# -gt 0 ]; do
     case $1 in
     --build) build=$2; shift ;;
@@ -32,6 +33,10 @@ done
 [ -d "$build" ] || { echo "test: no build in $build" >&2; exit 2; }
 build=$(cd "$build" && pwd)
 ms_env "$build"
+if [ -z "$limit" ]; then
+    limit=300
+    if [ "$mode" = valgrind ]; then limit=900; fi
+fi
 
 passed=0 failed=0 skipped=0 child= ours=0
 out=$(mktemp -d)

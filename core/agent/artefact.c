@@ -144,7 +144,7 @@ static void send_file(struct walk *w, int fd, const struct stat *st)
     const char *reason = NULL;
     for (;;) {
         frame_begin(a, MS_F_ARTEFACT_DATA);
-        ssize_t n = read(fd, a->out.buf + MS_PROTO_HEAD, COPY_SIZE);
+        ssize_t n = read(fd, a->out.buf + MS_PROTO_HEAD, OUT_SIZE);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

@@ -1,15 +1,16 @@
 /* Frames to the host. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "inside.h"
 
+#define REST_MS 1
+
 bool out_idle(const struct agent *a)
 {
-    return a->out.left == 0 && a->out.next_left == 0 && a->out.splice_left == 0;
+    return a->out.left == 0 && a->out.next_left == 0;
 }
 
 void frame_begin(struct agent *a, int type)
@@ -81,9 +82,11 @@ void frame_raw(struct agent *a, int type, const void *p, size_t n)
     out_flush(a);
 }
 
-/* False: the host does not read at the moment. */
-static bool write_left(struct out *o)
+void out_push(struct agent *a)
 {
+    struct out *o = &a->out;
+    bool moved = false;
+    o->rest = false;
     while (o->left > 0 || o->next_left > 0) {
         if (o->left == 0) {
             o->at = o->next;
@@ -93,49 +96,25 @@ static bool write_left(struct out *o)
         ssize_t n = write(STDOUT_FILENO, o->at, o->left);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && errno == EAGAIN)
-            return false;
+        if (n < 0 && errno == EAGAIN) {
+            o->rest = moved && o->deep;
+            return;
+        }
         if (n <= 0)
             die();
+        moved = true;
         o->at += n;
         o->left -= (size_t)n;
     }
-    return true;
 }
 
-static ssize_t move_held(struct out *o)
+/* A full pipe is writable again as soon as the engine took one small piece out. To be woken up for
+ * each of them costs all who take part more than the bytes do, so look again when there is room for
+ * many. Only an engine that took nothing meanwhile is waited for. */
+int out_wait(const struct agent *a, int *fd)
 {
-    if (o->can_splice) {
-        ssize_t n = splice(o->hold[0], NULL, STDOUT_FILENO, NULL, o->splice_left,
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (n >= 0 || (errno != EINVAL && errno != ENOSYS && errno != EPERM))
-            return n;
-        o->can_splice = false;
-    }
-    size_t want = o->splice_left < COPY_SIZE ? o->splice_left : COPY_SIZE;
-    ssize_t n = read(o->hold[0], o->buf, want);
-    if (n > 0) {
-        o->at = o->buf;
-        o->left = (size_t)n;
-    }
-    return n;
-}
-
-void out_push(struct agent *a)
-{
-    struct out *o = &a->out;
-    while (write_left(o) && o->splice_left > 0) {
-        ssize_t n = move_held(o);
-        if (n > 0) {
-            o->splice_left -= (size_t)n;
-            continue;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        die(); /* the frame's length has been promised and cannot be kept */
-    }
+    *fd = out_idle(a) || a->out.rest ? -1 : STDOUT_FILENO;
+    return a->out.rest ? REST_MS : -1;
 }
 
 void out_flush(struct agent *a)
@@ -144,8 +123,9 @@ void out_flush(struct agent *a)
         out_push(a);
         if (out_idle(a))
             return;
-        struct pollfd fds[2] = {{STDIN_FILENO, POLLIN, 0}, {STDOUT_FILENO, POLLOUT, 0}};
-        if (poll(fds, 2, -1) < 0) {
+        struct pollfd fds[2] = {{STDIN_FILENO, POLLIN, 0}, {-1, POLLOUT, 0}};
+        int wait_ms = out_wait(a, &fds[1].fd);
+        if (poll(fds, 2, wait_ms) < 0) {
             if (errno == EINTR)
                 continue;
             die();

@@ -10,6 +10,8 @@
 #include "proto.h"
 
 #define COPY_SIZE 65536
+#define PIPE_SIZE (1 << 20) /* asked for; an unprivileged user gets no more */
+#define OUT_SIZE (1u << 18) /* payload of a frame, but of those that frame_raw() makes */
 
 enum phase {
     PH_REQUEST, /* nothing yet but HELLO */
@@ -23,15 +25,14 @@ enum phase {
  * state and made into a frame when the one before is out, so that memory stays flat however slow
  * the host is. */
 struct out {
-    unsigned char buf[MS_PROTO_HEAD + COPY_SIZE];
+    unsigned char buf[MS_PROTO_HEAD + OUT_SIZE];
     size_t len;              /* bytes of the frame being built in buf */
     const unsigned char *at; /* not yet written */
     size_t left;
     const unsigned char *next; /* after that; belongs to whoever made the frame */
     size_t next_left;
-    size_t splice_left; /* and then so many bytes out of hold[0] */
-    int hold[2];        /* a pipe that nobody but the agent can open; -1 none */
-    bool can_splice;    /* stdout takes splice() */
+    bool deep; /* stdout is a pipe of PIPE_SIZE */
+    bool rest; /* it was filled just now: see out_wait() */
 };
 
 struct in {
@@ -108,6 +109,9 @@ void frame_end(struct agent *a);
 void frame_raw(struct agent *a, int type, const void *p, size_t n); /* waits until it is out */
 /* Writes what goes without waiting. */
 void out_push(struct agent *a);
+/* When to call it again: when *fd takes bytes (-1: nothing to write, or not yet), or after so many
+ * milliseconds (-1: no limit). */
+int out_wait(const struct agent *a, int *fd);
 /* Writes all, and sees meanwhile whether the host lives. */
 void out_flush(struct agent *a);
 _Noreturn void fail(struct agent *a, const char *stage, int err, const char *message,

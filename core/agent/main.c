@@ -85,11 +85,7 @@ static void set_up(struct agent *a)
     int flags = fcntl(STDOUT_FILENO, F_GETFL);
     if (flags < 0 || fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK) < 0)
         refuse("moonsand-agent: cannot make stdout non-blocking\n");
-    (void)fcntl(STDOUT_FILENO, F_SETPIPE_SZ, (int)MS_PROTO_MAX);
-    if (pipe2(a->out.hold, O_CLOEXEC | O_NONBLOCK) == 0) {
-        (void)fcntl(a->out.hold[1], F_SETPIPE_SZ, (int)MS_PROTO_MAX);
-        a->out.can_splice = true;
-    }
+    a->out.deep = fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE) >= PIPE_SIZE;
     a->landlock_abi = landlock_abi();
     frame_begin(a, MS_F_HELLO);
     frame_number(a, MS_T_VERSION, MS_PROTO_VERSION);
@@ -171,11 +167,11 @@ static void produce(struct agent *a, const bool ready[2])
 static void one_turn(struct agent *a)
 {
     enum { F_IN, F_OUT, F_SIGNAL, F_TIMER, F_EXEC, F_FEED, F_PIPE0, F_PIPE1, F_COUNT };
-    bool idle = out_idle(a);
-    bool talk = idle && a->started && !a->say_started;
+    bool talk = out_idle(a) && a->started && !a->say_started;
+    int out_fd, wait_ms = out_wait(a, &out_fd);
     struct pollfd f[F_COUNT] = {
         [F_IN] = {STDIN_FILENO, POLLIN, 0},
-        [F_OUT] = {idle ? -1 : STDOUT_FILENO, POLLOUT, 0},
+        [F_OUT] = {out_fd, POLLOUT, 0},
         [F_SIGNAL] = {a->signal_fd, POLLIN, 0},
         [F_TIMER] = {a->timer_fd, POLLIN, 0},
         [F_EXEC] = {a->exec_fd, POLLIN, 0},
@@ -183,7 +179,8 @@ static void one_turn(struct agent *a)
         [F_PIPE0] = {talk ? a->pipe_fd[0] : -1, POLLIN, 0},
         [F_PIPE1] = {talk ? a->pipe_fd[1] : -1, POLLIN, 0},
     };
-    int wait_ms = a->killing ? KILL_AGAIN_MS : -1;
+    if (a->killing && wait_ms < 0)
+        wait_ms = KILL_AGAIN_MS;
     if (poll(f, F_COUNT, wait_ms) < 0) {
         if (errno == EINTR)
             return;
@@ -254,14 +251,8 @@ static void report(struct agent *a)
         out_flush(a);
     }
     for (int stream = 0; stream < 2; stream++) {
-        while (a->pipe_fd[stream] >= 0 && a->sent[stream] <= a->request.out_max[stream]) {
-            bool full = a->sent[stream] == a->request.out_max[stream];
-            if (!pump_output(a, stream))
-                break;
+        while (a->seen[stream] <= a->request.out_max[stream] && pump_output(a, stream))
             out_flush(a);
-            if (full)
-                break;
-        }
     }
     value_send(a);
     artefacts_send(a);

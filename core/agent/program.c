@@ -177,8 +177,8 @@ void program_start(struct agent *a)
         pipe2(err, O_CLOEXEC) < 0 || pipe2(trouble, O_CLOEXEC) < 0)
         fail(a, "exec", errno, "cannot make the program's pipes", NULL);
     /* Fewer, longer pieces; refused when the user has many pipes, which is no harm. */
-    (void)fcntl(out[0], F_SETPIPE_SZ, (int)MS_PROTO_MAX);
-    (void)fcntl(err[0], F_SETPIPE_SZ, (int)MS_PROTO_MAX);
+    (void)fcntl(out[0], F_SETPIPE_SZ, PIPE_SIZE);
+    (void)fcntl(err[0], F_SETPIPE_SZ, PIPE_SIZE);
     set_nonblock(out[0]);
     set_nonblock(err[0]);
     if (with_stdin)

@@ -1,76 +1,42 @@
 /* Bytes between host and program. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "inside.h"
 
-#define SPLICE_WORTH 32768 /* below this copying is cheaper than two more system calls */
-
-static void frame_of(struct agent *a, int stream, size_t n)
-{
-    frame_begin(a, stream == 0 ? MS_F_STDOUT : MS_F_STDERR);
-    ms_put_u32(a->out.buf + 4, (uint32_t)n);
-    a->out.at = a->out.buf;
-    a->out.left = MS_PROTO_HEAD;
-}
-
-/* A program can open its own stdout pipe for reading (/proc/self/fd/1) and take bytes out again, so
- * how much is in there must not be promised to the host: move it into a pipe that only the agent
- * has, and promise what arrived. */
-static ssize_t take(struct agent *a, int stream, size_t most)
-{
-    int fd = a->pipe_fd[stream], waiting = 0;
-    if (a->out.can_splice && most >= SPLICE_WORTH && ioctl(fd, FIONREAD, &waiting) == 0 &&
-        waiting >= SPLICE_WORTH) {
-        ssize_t n =
-            splice(fd, NULL, a->out.hold[1], NULL, most < MS_PROTO_MAX ? most : MS_PROTO_MAX,
-                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (n > 0) {
-            frame_of(a, stream, (size_t)n);
-            a->out.splice_left = (size_t)n;
-            return n;
-        }
-        if (n == 0 || (errno != EINVAL && errno != ENOSYS && errno != EPERM))
-            return n;
-        a->out.can_splice = false;
-    }
-    ssize_t n = read(fd, a->out.buf + MS_PROTO_HEAD, most < COPY_SIZE ? most : COPY_SIZE);
-    if (n > 0) {
-        frame_of(a, stream, (size_t)n);
-        a->out.left += (size_t)n;
-    }
-    return n;
-}
-
+/* Read and written, not spliced: a length is promised to the host only for bytes that the agent
+ * holds itself. The program can take its output out of the pipe again (/proc/self/fd/1), and it
+ * decides how the bytes lie there, which splice() would carry on into the engine's pipe: of a
+ * "packet", written with O_DIRECT, a reader whose buffer ends in the middle never gets the second
+ * half. Then the next head would be looked for among the program's bytes. Here what is lost is lost
+ * before it is counted.
+ */
 bool pump_output(struct agent *a, int stream)
 {
     static const int reasons[] = {MS_KILLED_STDOUT, MS_KILLED_STDERR};
     if (a->pipe_fd[stream] < 0)
         return false;
-    uint64_t room = a->request.out_max[stream] - a->sent[stream];
-    ssize_t n;
-    if (room > 0) {
-        n = take(a, stream, room < MS_PROTO_MAX ? (size_t)room : MS_PROTO_MAX);
-        if (n > 0)
-            a->sent[stream] += (uint64_t)n;
-    } else {
-        /* All that may go out went out; one more byte is too much. */
-        n = read(a->pipe_fd[stream], a->out.buf, COPY_SIZE);
-        if (n > 0)
-            kill_all(a, reasons[stream]);
-    }
-    if (n > 0) {
-        a->seen[stream] += (uint64_t)n;
-        return true;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t n = read(a->pipe_fd[stream], a->out.buf + MS_PROTO_HEAD, OUT_SIZE);
+    if (n <= 0) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return false;
+        close(a->pipe_fd[stream]);
+        a->pipe_fd[stream] = -1;
         return false;
-    close(a->pipe_fd[stream]);
-    a->pipe_fd[stream] = -1;
-    return false;
+    }
+    uint64_t room = a->request.out_max[stream] - a->sent[stream];
+    size_t part = (uint64_t)n < room ? (size_t)n : (size_t)room;
+    if (part > 0) {
+        frame_begin(a, stream == 0 ? MS_F_STDOUT : MS_F_STDERR);
+        a->out.len += part;
+        frame_end(a);
+    }
+    a->sent[stream] += part;
+    a->seen[stream] += (uint64_t)n;
+    if (part < (size_t)n)
+        kill_all(a, reasons[stream]);
+    return true;
 }
 
 void feed_add(struct agent *a, const unsigned char *p, size_t n)

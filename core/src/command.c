@@ -1,19 +1,17 @@
 /* Programs of this machine under the loop; see moonsand_command_* in moonsand.h. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "error.h"
 #include "loop.h"
 #include "mem.h"
-#include "program.h"
 
 #define DEFAULT_MAX_OUTPUT (1u << 20)
 #define TERM_GRACE (2 * MS_S)
@@ -323,122 +321,6 @@ static int check(const moonsand_command_options *o, moonsand_error **err)
     return 0;
 }
 
-/* The list as execve(2) wants it; the strings stay the caller's. */
-static char **list(const char *const *from, size_t n)
-{
-    char **to = ms_calloc(n + 1, sizeof(*to));
-    if (to != NULL && n != 0)
-        memcpy(to, from, n * sizeof(*to));
-    return to;
-}
-
-static bool named_in(const char *entry, const char *const *env, size_t n)
-{
-    size_t len = strcspn(entry, "=") + 1;
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(entry, env[i], len) == 0)
-            return true;
-    return false;
-}
-
-/* Ours without what is given, then what is given. */
-static char **environment(const moonsand_command_options *o)
-{
-    size_t n = 0, used = 0;
-    while (environ != NULL && environ[n] != NULL)
-        n++;
-    char **to = ms_calloc(n + o->envc + 1, sizeof(*to));
-    if (to == NULL)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        if (!named_in(environ[i], o->env, o->envc))
-            to[used++] = environ[i];
-    if (o->envc != 0)
-        memcpy(to + used, o->env, o->envc * sizeof(*to));
-    return to;
-}
-
-/* A file in memory rather than a pipe: nothing has to be fed while the output is read. */
-static int stdin_fd(const moonsand_command_options *o, moonsand_error **err)
-{
-    int fd = o->stdin_data == NULL ? open("/dev/null", O_RDONLY | O_CLOEXEC)
-                                   : memfd_create("stdin", MFD_CLOEXEC);
-    if (fd < 0 || ms_above_stdio(&fd) != 0) {
-        ms_fail_errno(err, errno, "cannot make the program's stdin");
-        close_fd(&fd);
-        return -1;
-    }
-    const char *p = o->stdin_data;
-    size_t left = p != NULL ? o->stdin_len : 0;
-    while (left != 0) {
-        ssize_t n = write(fd, p, left);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            ms_fail_errno(err, errno, "cannot keep the program's stdin");
-            close(fd);
-            return -1;
-        }
-        p += n;
-        left -= (size_t)n;
-    }
-    if (p != NULL)
-        lseek(fd, 0, SEEK_SET);
-    return fd;
-}
-
-/* fds: stdin, and the program's ends of the two pipes. */
-static int open_files(moonsand_command *c, const moonsand_command_options *o, int fds[3],
-                      moonsand_error **err)
-{
-    fds[0] = stdin_fd(o, err);
-    if (fds[0] < 0)
-        return -1;
-    for (int i = 0; i < 2; i++) {
-        int ends[2];
-        if (pipe2(ends, O_CLOEXEC) != 0)
-            return ms_fail_errno(err, errno, "cannot make a pipe");
-        c->out[i].fd = ends[0];
-        fds[i + 1] = ends[1];
-        if (ms_above_stdio(&fds[i + 1]) != 0 || fcntl(c->out[i].fd, F_SETFL, O_NONBLOCK) != 0)
-            return ms_fail_errno(err, errno, "cannot make a pipe");
-    }
-    return 0;
-}
-
-static int open_cwd(const char *cwd, int *fd, moonsand_error **err)
-{
-    *fd = -1;
-    if (cwd == NULL)
-        return 0;
-    *fd = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (*fd < 0 || ms_above_stdio(fd) != 0)
-        return ms_fail_errno(err, errno, "the working directory %s", cwd);
-    return 0;
-}
-
-static int spawn(moonsand_command *c, const moonsand_command_options *o, const int fds[3],
-                 moonsand_error **err)
-{
-    int cwd, rc = -1;
-    char **argv = list(o->argv, o->argc), **envp = environment(o);
-    if (argv == NULL || envp == NULL) {
-        ms_fail_nomem(err);
-    } else if (open_cwd(o->cwd, &cwd, err) == 0) {
-        int e = ms_program_start(&c->pid, &(ms_program){argv, envp, fds[0], fds[1], fds[2], cwd});
-        close_fd(&cwd);
-        if (e == 0)
-            rc = 0;
-        else if (e == ENOENT && strchr(o->argv[0], '/') == NULL)
-            ms_fail(err, MOONSAND_E_NOT_FOUND, "cannot start %s: it is not in PATH", c->name);
-        else
-            ms_fail_errno(err, e, "cannot start %s", c->name);
-    }
-    ms_free(argv);
-    ms_free(envp);
-    return rc;
-}
-
 static int watch(moonsand_command *c, moonsand_error **err)
 {
     for (int i = 0; i < 2; i++)
@@ -447,7 +329,8 @@ static int watch(moonsand_command *c, moonsand_error **err)
             return -1;
     c->pid_fd = pidfd_open(c->pid, 0);
     if (c->pid_fd < 0) {
-        if (errno != ENOSYS)
+        /* ESRCH: it has ended, and a host that ignores SIGCHLD has no zombies. */
+        if (errno != ENOSYS && errno != ESRCH)
             return ms_fail_errno(err, errno, "pidfd_open");
         ms_timer_start(&c->poll, c->loop, POLL_EXIT, on_poll, c);
         return 0;
@@ -490,14 +373,13 @@ int moonsand_command_start(moonsand_command **out, moonsand_loop *loop,
     moonsand_command *c = command_new(loop, options);
     if (c == NULL)
         return ms_fail_nomem(err);
-    int fds[3] = {-1, -1, -1};
-    int rc = open_files(c, options, fds, err) != 0 || spawn(c, options, fds, err) != 0 ? -1 : 0;
-    for (int i = 0; i < 3; i++)
-        close_fd(&fds[i]);
-    if (rc != 0) {
+    int ends[2];
+    if (ms_command_spawn(&c->pid, ends, options, c->name, err) != 0) {
         destroy(c);
         return -1;
     }
+    c->out[0].fd = ends[0];
+    c->out[1].fd = ends[1];
     ms_last_call_start(&c->last_call, loop, on_last_call, c);
     if (watch(c, err) != 0) {
         signal_group(c, SIGKILL);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 
 struct ms_download {
@@ -53,16 +54,8 @@ int ms_download_open(ms_download **out, const char *path, moonsand_error **err)
 
 int ms_download_write(ms_download *d, const void *p, size_t n, moonsand_error **err)
 {
-    const char *at = p;
-    while (n != 0) {
-        ssize_t done = write(d->fd, at, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return ms_fail_errno(err, errno, "cannot write %s", d->path);
-        at += done;
-        n -= (size_t)done;
-    }
+    if (ms_write_all(d->fd, p, n) != 0)
+        return ms_fail_errno(err, errno, "cannot write %s", d->path);
     return 0;
 }
 

@@ -58,7 +58,9 @@ ssize_t ms_file_peek(char *out, size_t size, const char *path)
         n = read(fd, out + len, size - 1 - len);
         len += n > 0 ? (size_t)n : 0;
     } while ((n > 0 && len < size - 1) || (n < 0 && errno == EINTR));
+    int why = errno;
     close(fd);
+    errno = why;
     out[len] = 0;
     return n < 0 ? -1 : (ssize_t)len;
 }
@@ -73,15 +75,18 @@ char *ms_file_line(const char *path)
     return line;
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int ms_write_all(int fd, const void *data, size_t len)
 {
+    const char *p = data;
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = write(fd, p, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n <= 0) {
+            errno = n ? errno : EIO;
             return -1;
-        data += n;
+        }
+        p += n;
         len -= (size_t)n;
     }
     return 0;
@@ -99,7 +104,7 @@ int ms_file_write(const char *path, const char *data, size_t len, moonsand_error
     if (fd < 0) {
         rc = ms_fail_errno(err, errno, "%s", temp);
     } else {
-        int failed = write_all(fd, data, len) ? errno : 0;
+        int failed = ms_write_all(fd, data, len) ? errno : 0;
         if (close(fd) && !failed)
             failed = errno;
         if (!failed && rename(temp, path))

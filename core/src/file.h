@@ -15,6 +15,8 @@ char *ms_file_line(const char *path);
 /* As much as there is room for, with a NUL after it and no memory from the heap; -1 when it cannot
  * be read. For what must not be taken for absent because memory is short. */
 ssize_t ms_file_peek(char *out, size_t size, const char *path);
+/* All of it to a blocking descriptor; -1 and errno. */
+int ms_write_all(int fd, const void *data, size_t len);
 /* Replaces the file in one step; mode 0600. */
 int ms_file_write(const char *path, const char *data, size_t len, moonsand_error **err);
 

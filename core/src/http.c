@@ -13,6 +13,7 @@
 #include "http_impl.h"
 
 #define SCRATCH_SIZE (256u << 10)
+#define SEND_BUFFER (1 << 20)
 #define IDLE_CONNECTIONS 16L
 #define BUSY_RETRY (5 * MS_MS)
 #define BUSY_GIVE_UP (30 * MS_S)
@@ -101,7 +102,15 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 {
     (void)arg;
     (void)purpose;
-    return socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+    int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+    /* A unix socket can be written to again when three quarters of its buffer were read: with the
+     * usual 208 KiB the engine waits for us at each piece of a large body (500 MiB: 3.0 s, with
+     * this 2.1 s). TCP sizes its buffers itself. */
+    int size = SEND_BUFFER;
+    if (fd >= 0 && addr->family == AF_UNIX &&
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    return fd;
 }
 
 static long left_ms(const ms_transfer *t)

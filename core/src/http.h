@@ -53,8 +53,8 @@ typedef struct ms_http_request {
     size_t header_count;
     int64_t timeout_ns; /* whole call; 0 none */
     size_t max_body;    /* 0: 16 MiB; a longer answer is MOONSAND_E_PROTOCOL */
-    /* Pieces of a 2xx body, not collected then; -1 with *err set ends the call. From a step, and may
-     * do what on_done may. */
+    /* Pieces of a 2xx body, not collected then; -1 with *err set ends the call. From a step, and
+     * may do what on_done may. */
     int (*on_data)(void *arg, const char *p, size_t n, moonsand_error **err);
     /* So much of the body_fd or on_read was handed to the connection. From inside curl. */
     void (*on_sent)(void *arg, uint64_t bytes);

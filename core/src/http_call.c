@@ -112,7 +112,7 @@ static int on_before_request(void *arg, char *ip, char *local_ip, int port, int 
 /* curl knows one word for both directions. */
 static void set_pause(ms_http_call *c)
 {
-    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) | 
+    curl_easy_pause(c->t.easy, (c->paused ? CURLPAUSE_SEND : 0) |
                                    (c->held || c->stalled ? CURLPAUSE_RECV : 0));
 }
 
@@ -375,8 +375,14 @@ void ms_call_deliver(ms_http_call *c)
 {
     ms_transfer_take_off(&c->t);
     ms_watch_stop(&c->body_watch);
-    if (is_streamed(c) && c->answer.len != 0 && !hand_over(c))
-        return;
+    if (is_streamed(c) && c->answer.len != 0) {
+        if (!hand_over(c))
+            return;
+        if (c->t.http->dead) { /* freed by it; this call was on none of the lists */
+            ms_call_free(c);
+            return;
+        }
+    }
     int status = status_of(c);
     moonsand_error *err = NULL;
     if (c->t.result != CURLE_OK)

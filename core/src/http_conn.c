@@ -26,8 +26,12 @@ int ms_conn_open(ms_conn **out, ms_http *http, int64_t timeout_ns,
     c->t.is_conn = true;
     c->on_done = on_done;
     c->arg = arg;
+    /* curl_easy_recv() returns no more than BUFFERSIZE at once, which is 16 KiB by default. */
+    size_t most;
+    (void)ms_http_scratch(http, &most);
     if (ms_transfer_init(&c->t, http, timeout_ns, err) != 0 ||
-        (curl_easy_setopt(c->t.easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK &&
+        ((curl_easy_setopt(c->t.easy, CURLOPT_CONNECT_ONLY, 1L) != CURLE_OK ||
+          curl_easy_setopt(c->t.easy, CURLOPT_BUFFERSIZE, (long)most) != CURLE_OK) &&
          ms_fail_nomem(err) != 0) ||
         ms_transfer_start(&c->t, err) != 0) {
         ms_conn_free(c);

@@ -50,15 +50,28 @@ bool ms_json_bool(const json_t *root, const char *path)
     return json_is_true(ms_json_at(root, path));
 }
 
-static int add(const char *p, size_t n, void *out)
+struct sink {
+    ms_buf *out;
+    bool failed;
+};
+
+/* jansson 2.14 goes on after a failed write of a key: what comes then is not the JSON any more, so
+ * the failure is remembered here. */
+static int add(const char *p, size_t n, void *arg)
 {
-    return ms_buf_add(out, p, n);
+    struct sink *sink = arg;
+    sink->failed = sink->failed || ms_buf_add(sink->out, p, n) != 0;
+    return sink->failed ? -1 : 0;
 }
 
 int ms_json_write(ms_buf *out, const json_t *value, bool sorted, moonsand_error **err)
 {
     size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | (sorted ? JSON_SORT_KEYS : 0);
-    if (!value || json_dump_callback(value, add, out, flags))
-        return ms_fail_nomem(err);
-    return 0;
+    struct sink sink = {out, false};
+    size_t before = out->len;
+    if (value && json_dump_callback(value, add, &sink, flags) == 0 && !sink.failed)
+        return 0;
+    if (out->data)
+        out->data[out->len = before] = '\0';
+    return ms_fail_nomem(err);
 }

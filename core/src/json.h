@@ -16,7 +16,7 @@ const json_t *ms_json_at(const json_t *root, const char *path);
 const char *ms_json_str(const json_t *root, const char *path, const char *fallback);
 int64_t ms_json_int(const json_t *root, const char *path, int64_t fallback);
 bool ms_json_bool(const json_t *root, const char *path);
-/* Compact, keys in the order of insertion, or sorted. Adds to out. */
+/* Compact, keys in the order of insertion, or sorted. Adds all of it to out, or nothing. */
 int ms_json_write(ms_buf *out, const json_t *value, bool sorted, moonsand_error **err);
 
 #endif

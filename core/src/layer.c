@@ -32,8 +32,7 @@ static void go(struct ms_layer_work *w, step next);
 
 /* ---- the end of the work ------------------------------------------------------------------ */
 
-/* The engine is being closed: what the work has made, or is about to make, goes in the background.
- */
+/* What the work has made, or is about to make, goes away in the background. */
 static void give_up_container(struct ms_layer_work *w)
 {
     ms_removal *r;
@@ -236,7 +235,9 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
     (void)call;
     w->call = NULL;
     if (w->step == REMOVE) {
-        moonsand_error_free(err); /* its labels let `moonsand clean` find it */
+        if (err) /* its labels let `moonsand clean` find it, should this fail as well */
+            give_up_container(w);
+        moonsand_error_free(err);
         if (w->failed) {
             moonsand_error *failed = w->failed;
             w->failed = NULL;
@@ -247,6 +248,8 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
         return;
     }
     if (err) {
+        if (w->step == CREATE) /* the answer did not come, which says nothing about the container */
+            give_up_container(w);
         fail(w, err);
         return;
     }
@@ -377,6 +380,7 @@ static void go(struct ms_layer_work *w, step next)
     if (!err)
         return;
     if (next == REMOVE) {
+        give_up_container(w);
         moonsand_error *first = w->failed ? w->failed : err;
         if (w->failed)
             moonsand_error_free(err);

@@ -1,5 +1,5 @@
-/* The image that really runs: the user's image plus one layer with the agent, made once on an engine
- * by each machine that uses it, and found again by the hash of both. */
+/* The image that really runs: the user's image plus one layer with the agent, made once on an
+ * engine by each machine that uses it, and found again by the hash of both. */
 #ifndef MS_LAYER_H
 #define MS_LAYER_H
 

@@ -17,7 +17,7 @@
 
 struct moonsand_loop {
     int epfd, tfd, kick_fd;
-    int quiet_fd; /* of moonsand_loop_wait(), made by the first one; else -1 */
+    int quiet_fd; /* a signalfd, for moonsand_loop_wait() */
     ms_timer *first, *last;
     ms_last_call *last_calls;
     int64_t armed_ns; /* what the timerfd is set to; 0: not set */
@@ -56,6 +56,13 @@ int moonsand_loop_new(moonsand_loop **out, moonsand_error **err)
     loop->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->kick_fd < 0) {
         ms_fail_errno(err, errno, "eventfd");
+        goto fail;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    loop->quiet_fd = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->quiet_fd < 0) {
+        ms_fail_errno(err, errno, "signalfd");
         goto fail;
     }
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = loop};
@@ -319,30 +326,25 @@ int moonsand_loop_step(moonsand_loop *loop, moonsand_error **err)
 static const int quiet_signals[] = {SIGCHLD, SIGWINCH, SIGURG,  SIGTSTP,  SIGTTIN,
                                     SIGTTOU, SIGCONT,  SIGPROF, SIGVTALRM};
 
-/* Blocks the quiet signals during a wait: *mask is for ppoll(2). They make the signalfd readable
- * instead, so that the wait ends in any case and their handlers run at once; only the error is
- * missing. One that the caller itself has blocked stays out, or it would make each wait end. */
-static int quiet(moonsand_loop *loop, sigset_t *mask)
+/* Blocks the quiet signals, and has the signalfd look for them instead: a wait then ends when one
+ * comes, without an error, and its handler runs as soon as *old is the mask again. What the caller
+ * itself has blocked stays out, or it would make each wait end. */
+static void block_quiet(const moonsand_loop *loop, sigset_t *old)
 {
-    sigset_t ours;
-    sigemptyset(&ours);
-    pthread_sigmask(SIG_BLOCK, NULL, mask);
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof quiet_signals / sizeof *quiet_signals; i++)
+        sigaddset(&set, quiet_signals[i]);
+    pthread_sigmask(SIG_BLOCK, &set, old);
     for (size_t i = 0; i < sizeof quiet_signals / sizeof *quiet_signals; i++) {
-        if (!sigismember(mask, quiet_signals[i]))
-            sigaddset(&ours, quiet_signals[i]);
-        sigaddset(mask, quiet_signals[i]);
+        if (sigismember(old, quiet_signals[i]))
+            sigdelset(&set, quiet_signals[i]);
     }
-    int fd = signalfd(loop->quiet_fd, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0)
-        loop->quiet_fd = fd;
-    return fd;
+    signalfd(loop->quiet_fd, &set, SFD_CLOEXEC); /* only changes the set; cannot fail */
 }
 
 int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error **err)
 {
-    sigset_t mask;
-    if (quiet(loop, &mask) < 0)
-        return ms_fail_errno(err, errno, "signalfd");
     struct pollfd p[] = {{.fd = loop->epfd, .events = POLLIN},
                          {.fd = loop->quiet_fd, .events = POLLIN}};
     int64_t now = ms_now_ns();
@@ -350,13 +352,16 @@ int moonsand_loop_wait(moonsand_loop *loop, int64_t timeout_ns, moonsand_error *
     for (;;) {
         int64_t left = end > now ? end - now : 0;
         struct timespec t = {.tv_sec = left / MS_S, .tv_nsec = left % MS_S};
+        sigset_t old;
+        block_quiet(loop, &old);
         /* Not epoll_wait(2): ppoll(2) takes nanoseconds, and a stop and its end without a handler
          * do not make it end. */
-        int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &t, &mask);
-        if (n < 0 && errno == EINTR)
+        int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &t, NULL), why = errno;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (n < 0 && why == EINTR)
             return ms_fail(err, MOONSAND_E_INTERRUPTED, "a signal arrived while waiting");
         if (n < 0)
-            return ms_fail_errno(err, errno, "ppoll");
+            return ms_fail_errno(err, why, "ppoll");
         if (n == 0 || p[0].revents != 0)
             return 0;
         now = ms_now_ns();

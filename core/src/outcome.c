@@ -148,7 +148,7 @@ void ms_outcome_finish(ms_outcome *o, const ms_outcome_limits *l, moonsand_statu
     r->value = o->has_value ? (o->value.data ? o->value.data : "") : NULL;
     r->value_len = o->value.len;
     r->reason = o->reason;
-    r->isolation = o->isolation.data ? o->isolation.data : "{}";
+    r->isolation = o->isolation.len ? o->isolation.data : "{}";
     r->image = o->image ? o->image : "";
     r->container = o->container ? o->container : "";
 }

@@ -1,7 +1,6 @@
 #include "owner.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,37 +12,15 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 
 #define ID_MAX 64
 #define UID_TRIES 4096
 
-/* Up to size-1 bytes of a small file, NUL-terminated; -1 and errno. */
-static ssize_t read_small(const char *path, char *out, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    size_t len = 0;
-    ssize_t n = 0;
-    while (len < size - 1) {
-        n = read(fd, out + len, size - 1 - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        len += (size_t)n;
-    }
-    int why = errno;
-    close(fd);
-    errno = why;
-    out[len] = 0;
-    return n < 0 ? -1 : (ssize_t)len;
-}
-
 /* The id's first word of hex digits and dashes, "-" when there is none. */
 static void read_id(const char *path, char out[ID_MAX])
 {
-    if (read_small(path, out, ID_MAX) < 0)
+    if (ms_file_peek(out, ID_MAX, path) < 0)
         out[0] = 0;
     size_t n = strspn(out, "0123456789abcdefABCDEF-");
     out[n] = 0;
@@ -64,7 +41,7 @@ static life process_start(unsigned long long pid, unsigned long long *start)
 {
     char path[64], stat_line[1024];
     snprintf(path, sizeof path, "/proc/%llu/stat", pid);
-    if (read_small(path, stat_line, sizeof stat_line) <= 0)
+    if (ms_file_peek(stat_line, sizeof stat_line, path) <= 0)
         return errno == ENOENT || errno == ESRCH ? DEAD : UNKNOWN;
     /* The name, in parentheses, may hold anything, even ") R 1 1". */
     const char *p = strrchr(stat_line, ')');

@@ -69,7 +69,7 @@ static int check_path(const char *path, moonsand_error **err)
 }
 
 /* The new entry, which is counted when the caller has filled it in. */
-static ms_pack_entry *add(moonsand_pack *p, int kind, const char *path, const char *host,
+static ms_pack_entry *add(moonsand_pack *p, ms_pack_kind kind, const char *path, const char *host,
                           uint32_t mode, moonsand_error **err)
 {
     if (p->readers != (p->measuring != NULL ? 1u : 0u)) {

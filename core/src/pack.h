@@ -9,8 +9,10 @@
 #include "mem.h"
 #include "sha256.h"
 
+typedef enum ms_pack_kind { MS_PACK_TREE, MS_PACK_DATA, MS_PACK_FILE } ms_pack_kind;
+
 typedef struct ms_pack_entry {
-    enum { MS_PACK_TREE, MS_PACK_DATA, MS_PACK_FILE } kind;
+    ms_pack_kind kind;
     char *path;    /* inside; for a tree its prefix, "" is the root */
     char *host;    /* on this machine; NULL for data */
     uint32_t mode; /* 0: as on disk */

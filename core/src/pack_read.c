@@ -39,7 +39,7 @@ struct ms_pack_reader {
     size_t out_at;
     uint64_t bytes, given, files, excluded;
     char *escaping; /* path of the first link that climbs out */
-    bool ended;
+    bool ended, starved, abandoned;
 };
 
 /* ---- the archive ---- */
@@ -47,10 +47,12 @@ struct ms_pack_reader {
 static la_ssize_t on_write(struct archive *a, void *arg, const void *p, size_t n)
 {
     ms_pack_reader *r = arg;
-    if (r->send && ms_buf_add(&r->out, p, n) != 0) {
-        archive_set_error(a, ENOMEM, "out of memory");
+    (void)a;
+    if (r->abandoned)
         return -1;
-    }
+    /* Not -1: after that libarchive does not free all that it has. */
+    if (r->send && ms_buf_add(&r->out, p, n) != 0)
+        r->starved = true;
     r->bytes += n;
     return (la_ssize_t)n;
 }
@@ -354,8 +356,7 @@ void ms_pack_reader_free(ms_pack_reader *r)
         return;
     end_file(r);
     ms_walk_close(r->walk);
-    if (r->archive != NULL)
-        archive_write_fail(r->archive); /* or it would be finished now */
+    r->abandoned = true; /* or it would be finished now, however much is missing */
     archive_write_free(r->archive);
     archive_entry_free(r->entry);
     EVP_MD_CTX_free(r->hash);
@@ -395,6 +396,8 @@ int ms_pack_reader_step(ms_pack_reader *r, moonsand_error **err)
         rc = read_tree(r, &r->pack->entries[r->next], err);
     else
         rc = read_named(r, &r->pack->entries[r->next], err);
+    if (rc == 0 && r->starved)
+        rc = ms_fail_nomem(err);
     return rc != 0 ? -1 : !r->ended;
 }
 

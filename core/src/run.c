@@ -142,6 +142,16 @@ void ms_run_finish(moonsand_run *r)
 {
     bool record = r->ending.final != NULL;
     moonsand_status status = ms_verdict(&r->ending);
+    /* A record without what was applied to it is none; and a cancelling that nobody asked for is
+     * stdin that could not be passed on (ms_run_pump_stdin). */
+    if ((record && !r->outcome.isolation.len) ||
+        (status == MOONSAND_S_CANCELLED && !r->cancel_asked && !r->freed)) {
+        moonsand_error *err = NULL;
+        ms_fail_nomem(&err);
+        ms_error_op(&err, "run");
+        ms_run_fail(r, err);
+        return;
+    }
     ms_outcome *o = &r->outcome;
     int64_t now = ms_now_ns(), wall = record ? (int64_t)r->final.wall_ns : 0;
     if (!record && r->started) {
@@ -155,7 +165,8 @@ void ms_run_finish(moonsand_run *r)
         memcpy(o->reason + n, ": ", 3);
         memcpy(o->reason + n + 2, r->diagnosis, strlen(r->diagnosis) + 1);
     }
-    o->container = r->name ? ms_strdup(r->name) : NULL;
+    o->container = r->name;
+    r->name = NULL;
     ms_outcome_finish(o, &r->caps, status, r->ending.final);
     moonsand_result *res = &o->result;
     int64_t total = now - r->began;

@@ -36,6 +36,7 @@ struct moonsand_run {
     size_t argc, envc;
     ms_buf files;        /* FILE frames, until they are sent */
     char *name;          /* of the container, once create was sent */
+    bool prepared_again; /* its image was gone at the first try */
     ms_removal *removal; /* for it; made first */
     uint32_t uid;
     int uid_fd;

@@ -162,6 +162,13 @@ static int check_created(const char *body, size_t len, moonsand_error **err)
     return rc;
 }
 
+/* Podman says 500 where Docker says 404. */
+static bool image_is_gone(int status, const char *body, size_t len)
+{
+    static const char words[] = "image not known";
+    return status == 404 || (status == 500 && memmem(body, len, words, sizeof words - 1));
+}
+
 static void on_created(void *arg, ms_http_call *call, int status, const char *body, size_t len,
                        moonsand_error *err)
 {
@@ -169,10 +176,19 @@ static void on_created(void *arg, ms_http_call *call, int status, const char *bo
     (void)call;
     r->call = NULL;
     const ms_layer *layer = ms_layer_find(r->engine, r->sandbox->limits.image);
-    if (err) /* the answer did not come, which says nothing about the container */
+    if (err) { /* the answer did not come, which says nothing about the container */
         ms_removal_unsure(r->removal);
-    else if (status == 404 && layer) /* removed behind our back: the next run prepares it again */
-        ms_layer_forget(r->engine, layer);
+    } else if (image_is_gone(status, body, len)) {
+        /* Removed behind our back (`moonsand image prune`): prepared again, once. */
+        if (layer)
+            ms_layer_forget(r->engine, layer);
+        if (!r->prepared_again && !r->cancel_asked && !r->freed) {
+            r->prepared_again = true;
+            r->phase = MS_PREPARING;
+            ms_run_prepare(r);
+            return;
+        }
+    }
     if (!err && status != 201 && status != 200)
         ms_fail_http(&err, "container create", status, body, len);
     if (!err)
@@ -233,7 +249,8 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         if (ms_seccomp_file(&e->seccomp_path, e->facts.arch, err))
             return -1;
     }
-    if (ms_uid_take(&r->uid, &r->uid_fd, low, high, err) || name_container(r, err))
+    /* Still there when the image is prepared again: no container has taken them. */
+    if (!r->removal && (ms_uid_take(&r->uid, &r->uid_fd, low, high, err) || name_container(r, err)))
         return -1;
     ms_container c = {
         .limits = &r->sandbox->limits,
@@ -247,10 +264,14 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         .volume_count = layer->volume_count,
         .seccomp_path = e->seccomp_path,
     };
+    ms_free(r->outcome.image);
+    if (!(r->outcome.image = ms_strdup(layer->image_id)))
+        return ms_fail_nomem(err);
+    ms_free(r->check_key);
     if (!(r->check_key = key_of(r, &c, err)))
         return -1;
     r->checked = json_object_get(e->checked, r->check_key) != NULL;
-    if (!r->checked && ms_probe_new(&r->probe, err))
+    if (!r->checked && !r->probe && ms_probe_new(&r->probe, err))
         return -1;
     ms_buf path = {0}, body = {0};
     int rc =
@@ -258,7 +279,6 @@ static int create(moonsand_run *r, const ms_layer *layer, moonsand_error **err)
         ms_engine_call(&r->call, e, "POST", path.data, &body, LAUNCH_TIMEOUT, on_created, r, err);
     ms_buf_free(&path);
     ms_buf_free(&body);
-    r->outcome.image = ms_strdup(layer->image_id);
     return rc ? -1 : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #define GRACE (2 * MS_S) /* the agent's own time limit goes first; then we kill the container */
 #define KILL_TIMEOUT (5 * MS_S) /* for the engine to kill it */
+#define AWAY (1 * MS_S)         /* so late a timer only fires when nobody drove the loop */
 
 /* ---- the self-check ----------------------------------------------------------------------- */
 
@@ -56,6 +57,14 @@ static int on_probe(moonsand_run *r, const ms_agent_event *ev)
 
 /* ---- stdin -------------------------------------------------------------------------------- */
 
+static void no_memory(void *arg)
+{
+    moonsand_error *err = NULL;
+    ms_fail_nomem(&err);
+    ms_error_op(&err, "run");
+    ms_run_fail(arg, err);
+}
+
 void ms_run_pump_stdin(moonsand_run *r)
 {
     if (r->phase != MS_RUNNING || r->opt.stdin_mode == MOONSAND_STDIN_EMPTY || r->eof_sent)
@@ -79,7 +88,8 @@ void ms_run_pump_stdin(moonsand_run *r)
         r->eof_sent = true;
     }
     if (bad || (out.len && ms_stream_write(r->stream, out.data, out.len, NULL)))
-        ms_run_kill(r); /* no memory: end it rather than let it wait for ever */
+        /* From the next step: this may be the caller, or inside the decoder. */
+        ms_timer_start(&r->wake, r->engine->loop, 0, no_memory, r);
     ms_buf_free(&out);
 }
 
@@ -356,6 +366,10 @@ void ms_run_on_deadline(void *arg)
         r->ending.cancelled = r->ending.timed_out = false;
         r->ending.lost = true;
         finish(r);
+    } else if (r->phase == MS_RUNNING && !r->cancel_asked &&
+               ms_now_ns() - r->deadline.due_ns > AWAY) {
+        /* What the agent said meanwhile is still to be read, perhaps that all ended in time. */
+        ms_timer_start(&r->deadline, r->engine->loop, GRACE, ms_run_on_deadline, r);
     } else if (r->cancel_asked || r->phase == MS_RUNNING) {
         r->ending.cancelled = r->cancel_asked;
         r->ending.timed_out = !r->cancel_asked;

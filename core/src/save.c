@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 #include "moonsand.h"
 
@@ -59,22 +60,6 @@ static int open_parent(int top, const char *path, char last[PART_MAX + 1])
     return at;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0) {
-            errno = k ? errno : EIO;
-            return -1;
-        }
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
 static int save_one(int top, const moonsand_artefact *a, const char *dir, moonsand_error **err)
 {
     char last[PART_MAX + 1] = "", shown[256];
@@ -89,7 +74,7 @@ static int save_one(int top, const moonsand_artefact *a, const char *dir, moonsa
         openat(parent, last, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, a->mode & 0777);
     int why = errno, rc = fd < 0 ? -1 : 0;
     if (fd >= 0) {
-        rc = write_all(fd, a->data, a->len);
+        rc = ms_write_all(fd, a->data, a->len);
         why = errno;
         if (close(fd) && !rc) {
             rc = -1;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "owner.h"
 #include "seccomp_names.h"
 #include "spec.h"
@@ -183,20 +184,6 @@ static bool file_is(int dir, const char *name, const ms_buf *want)
     return same;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return -1;
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
 /* Complete under its name or not there at all, whoever else writes it at the same time. */
 static int file_write(int dir, const char *name, const ms_buf *text, moonsand_error **err)
 {
@@ -207,7 +194,7 @@ static int file_write(int dir, const char *name, const ms_buf *text, moonsand_er
     if (fd < 0)
         return ms_fail_errno(err, errno, "seccomp profile %s", name);
     /* Whatever the umask is. */
-    int rc = write_all(fd, text->data, text->len) || fchmod(fd, 0444);
+    int rc = ms_write_all(fd, text->data, text->len) || fchmod(fd, 0444);
     int why = errno;
     if (close(fd) && !rc) {
         rc = -1;

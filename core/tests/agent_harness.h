@@ -33,6 +33,8 @@ typedef struct plan {
     size_t input_len;
     bool input_open;   /* no STDIN_EOF */
     int read_after_ms; /* the host does not read before */
+    size_t read_size;  /* how much it reads at once; 0: much */
+    bool read_slowly;  /* sleeps after each time */
     int kill_after_ms; /* KILL so long after STARTED; -1: instead of GO */
     int hang_up_ms;    /* closes the agent's stdin so long after STARTED */
     const void *raw;   /* instead of everything: bytes for the agent's stdin */
@@ -227,7 +229,7 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
     static char buf[1 << 17];
     ms_agent_decoder *d = NULL;
     ms_buf b = {0};
-    size_t sent = 0;
+    size_t sent = 0, at = 0; /* of the input; of b */
     bool eof = false, killed = false;
     double began = harness_now(), started = 0;
     ms_agent_decoder_new(&d, NULL);
@@ -254,16 +256,18 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
         struct pollfd f[2] = {{deaf ? -1 : from, POLLIN, 0}, {b.len > 0 ? to : -1, POLLOUT, 0}};
         poll(f, 2, 10);
         if (f[1].revents != 0 && to >= 0) {
-            ssize_t n = write(to, b.data, b.len);
+            ssize_t n = write(to, b.data + at, b.len - at);
             if (n > 0)
-                ms_buf_drop(&b, (size_t)n);
-            else if (n < 0 && errno != EAGAIN)
-                ms_buf_drop(&b, b.len);
+                at += (size_t)n;
+            if (at == b.len || (n < 0 && errno != EAGAIN))
+                b.len = at = 0;
         }
         if (f[0].revents != 0) {
-            ssize_t n = read(from, buf, sizeof buf);
+            ssize_t n = read(from, buf, p->read_size > 0 ? p->read_size : sizeof buf);
             if (n <= 0)
                 break;
+            if (p->read_slowly)
+                usleep(10);
             if (s->result == 0)
                 s->result = ms_agent_decoder_feed(d, buf, (size_t)n, harness_event, s);
         }

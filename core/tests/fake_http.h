@@ -2,13 +2,14 @@
 #ifndef FAKE_HTTP_H
 #define FAKE_HTTP_H
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
 #include "fake_server.h"
 #include "http.h"
+#include "open_fds.h"
+#include "patience.h"
 #include "tap.h"
 
 static moonsand_loop *loop;
@@ -59,10 +60,10 @@ static inline bool call(answer *a, ms_http_request req)
     if (req.path == NULL)
         req.path = "/";
     if (req.timeout_ns == 0)
-        req.timeout_ns = 10 * MS_S;
+        req.timeout_ns = patience(10 * MS_S);
     if (ms_http_start(&c, http, &req, &a->err) != 0)
         return false;
-    return fake_drive(loop, &a->done, 20 * MS_S);
+    return fake_drive(loop, &a->done, patience(20 * MS_S));
 }
 #define CALL(a, ...) call(a, (ms_http_request){__VA_ARGS__})
 
@@ -123,16 +124,6 @@ static inline void echo(fake_conn *c, void *arg)
                                     (!fake_puts(c, c->head) || !fake_send(c, body, len))))
             return;
     }
-}
-
-static inline int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,11 @@ static inline void fake_end_output(fake_conn *c)
 
 static inline void *fake_conn_main(void *arg)
 {
+    /* SSL_write() knows no MSG_NOSIGNAL. In this thread only: what is tested must not need it. */
+    sigset_t pipe_only;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
     fake_conn *c = arg;
     if (c->ssl == NULL || SSL_accept(c->ssl) == 1) {
         c->server->serve(c, c->server->arg);
@@ -121,6 +127,11 @@ static inline void *fake_conn_main(void *arg)
 static inline void *fake_main(void *arg)
 {
     fake *f = arg;
+    /* For this thread and those of the connections: SSL_write() knows no MSG_NOSIGNAL. */
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     for (;;) {
         int fd = accept4(f->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)

@@ -113,12 +113,12 @@ static void full_backlog(void)
                                .body_fd = -1,
                                .on_done = on_done,
                                .arg = &all[i],
-                               .timeout_ns = 10 * MS_S};
+                               .timeout_ns = patience(10 * MS_S)};
         ms_http_start(&c, http, &req, NULL);
     }
     bool good = true;
     for (int i = 0; i < 12; i++) {
-        good = fake_drive(loop, &all[i].done, 10 * MS_S) && all[i].status == 204 && good;
+        good = fake_drive(loop, &all[i].done, patience(10 * MS_S)) && all[i].status == 204 && good;
         forget(&all[i]);
     }
     ok(good, "more connections than the backlog takes");

@@ -200,10 +200,12 @@ static void other_events(void)
 
 /* ---- much ---- */
 
+#define FLOOD_FRAME (29 << 10) /* what Docker's frames are like */
+
 static void serve_flood(fake_conn *c, void *arg)
 {
     uint64_t left = *(uint64_t *)arg;
-    static _Thread_local char buf[29 << 10]; /* what Docker's frames are like */
+    static _Thread_local char buf[FLOOD_FRAME];
     if (!fake_request(c) || !fake_puts(c, OPENED))
         return;
     for (; left != 0; left -= left < sizeof(buf) ? left : sizeof(buf))
@@ -229,6 +231,10 @@ static void flood(bool tls, uint64_t size)
     double s = (double)(ms_now_ns() - t0) / 1e9;
     ok(v.err == NULL && v.bytes == size, "%s: %llu MiB at %.0f MiB/s", tls ? "TLS" : "unix",
        (unsigned long long)size >> 20, (double)(size >> 20) / s);
+    uint64_t frames = size / FLOOD_FRAME + 1;
+    if (!tls) /* where a record is 16 KiB */
+        ok(v.pieces < frames * 3 / 2, "%llu frames in %llu pieces: as much as is there at once",
+           (unsigned long long)frames, (unsigned long long)v.pieces);
     long grown = rss_kib() - before;
 #ifdef __SANITIZE_ADDRESS__
     skip("memory: the sanitizer keeps what is freed (%ld KiB more)", grown);

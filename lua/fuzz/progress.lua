@@ -12,7 +12,8 @@ local function read(bytes, size)
       assert(fields[name] == type(value), name)
       assert(math.type(value) ~= "float", "not an integer")
       if type(value) == "string" then
-        assert(#value <= 410 and utf8.len(value) and not value:find "%c" and not value:find "\xc2[\x80-\x9f]", "harmful")
+        assert(#value <= 410 and utf8.len(value), "long or no text")
+        assert(not value:find "%c" and not value:find "\xc2[\x80-\x9f]", "harmful")
       end
     end
     out[#out + 1] = json.encode(event)

@@ -57,7 +57,7 @@ local function changed(data, attach)
 end
 
 local server = uv.new_pipe(false)
-assert(server:bind(listen))
+assert(server:bind(listen .. ".new"))
 server:listen(64, function()
   local client, engine = uv.new_pipe(false), uv.new_pipe(false)
   server:accept(client)
@@ -119,6 +119,8 @@ server:listen(64, function()
     end)
   end)
 end)
+-- Under its name only now that it listens.
+assert(os.rename(listen .. ".new", listen))
 local life = uv.new_timer()
 life:start(60000, 0, function()
   os.exit(0)

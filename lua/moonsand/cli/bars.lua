@@ -97,6 +97,9 @@ end
 
 local function note(self, event)
   if event.step or event.steps then
+    if event.step ~= self.step then
+      self.line = nil
+    end
     self.step, self.steps, self.name = event.step, event.steps, event.name or self.name
     self.cached = event.cached
   end
@@ -117,6 +120,10 @@ local function note(self, event)
   end
 end
 
+local function bar_width(columns)
+  return math.max(6, math.min(22, columns - 60))
+end
+
 function Bars:_headline(columns)
   local elapsed = self.now() - self.began
   local moved, size, known = 0, 0, true
@@ -124,19 +131,21 @@ function Bars:_headline(columns)
     moved, size = moved + (item.moved or 0), size + (item.size or 0)
     known = known and (item.size ~= nil or item.moved == nil)
   end
-  local parts = { self.title }
+  local parts, width = {}, bar_width(columns)
   if self.steps and self.steps > 0 then
-    local bar = M.bar(self.step or 0, self.steps, 22)
+    local bar = M.bar(self.step or 0, self.steps, width)
     parts[#parts + 1] = ("%s step %d/%d"):format(bar, self.step or 0, self.steps)
   elseif moved > 0 then
     if known and size > 0 then
-      parts[#parts + 1] = M.bar(moved, size, 22)
+      parts[#parts + 1] = M.bar(moved, size, width)
     end
     parts[#parts + 1] = bytes_of { current = moved, total = known and size > 0 and size or nil }
     parts[#parts + 1] = term.bytes(math.floor(moved / math.max(elapsed, 0.001))) .. "/s"
   end
   parts[#parts + 1] = seconds(elapsed)
-  return fit(table.concat(parts, "  "), columns)
+  -- What a narrow terminal has no room for is missing from the title.
+  local rest = "  " .. table.concat(parts, "  ")
+  return fit(fit(self.title, math.max(columns - #rest, 8)) .. rest, columns)
 end
 
 -- Those of which there was news last.
@@ -171,7 +180,7 @@ function Bars:_lines(columns, rows)
   for _, item in ipairs(self:_active(math.min(max_shown, rows - #lines - 1))) do
     local line = ("  %-14s %-20s"):format(fit(text.harmless(item.id, 40), 14), fit(text.harmless(item.status, 60), 20))
     if item.current and item.total then
-      line = ("%s %s %s"):format(line, M.bar(item.current, item.total, 22), bytes_of(item))
+      line = ("%s %s %s"):format(line, M.bar(item.current, item.total, bar_width(columns)), bytes_of(item))
     elseif item.current then
       line = line .. " " .. bytes_of(item)
     end

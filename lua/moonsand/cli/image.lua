@@ -27,8 +27,8 @@ end
 function M.main(args)
   local engine <close> = common.connect(args)
   -- Whatever ends the action, the bars go before anything else is printed.
-  local shown <close> = bars.new(("%s %s"):format(args.action, args.ref or args.what or args.file or args.tar or ""):gsub(" $", ""),
-    { quiet = args.quiet })
+  local subject = args.ref or args.what or args.file or args.tar or args.preset or args.dockerfile
+  local shown <close> = bars.new(args.action .. (subject and " " .. subject or ""), { quiet = args.quiet })
   local function finish(value, print)
     shown:close()
     if args.json then
@@ -44,6 +44,7 @@ function M.main(args)
   end
   return actions[args.action].run(engine, args, {
     note = note,
+    log_is_hidden = shown.live or args.quiet,
     on_progress = function(event)
       shown:event(event)
     end,

@@ -62,7 +62,7 @@ end
 local function from_options(args)
   local d = {
     pip = filled(args.pip), requirements = args.requirements, apt = filled(args.apt), run = filled(args.run),
-    env = pairs_of(args.env, "--env"), files = files_of(args.file), workdir = args.workdir, user = args.user,
+    env = pairs_of(args.env, "--env"), files = files_of(args.added), workdir = args.workdir, user = args.user,
     labels = pairs_of(args.label, "--label"), platform = args.platform,
   }
   d.from = #args.from > 1 and args.from or args.from[1]
@@ -133,7 +133,8 @@ end
 local function build(engine, args, io_)
   local image, err = engine:image(declaration_of(args), how_of(args, io_))
   if not image then
-    for _, line in ipairs(type(err.log) == "table" and not args.json and err.log or {}) do
+    -- Without bars, all of it has been printed already.
+    for _, line in ipairs(io_.log_is_hidden and type(err.log) == "table" and err.log or {}) do
       io_.note("  " .. line)
     end
     error(err, 0)
@@ -142,7 +143,9 @@ local function build(engine, args, io_)
   local base = image.base or {}
   local value = {
     id = image.id, ref = image.ref, digest = image.digest, built = image.built, size = facts.size,
-    base = { ref = base.ref, id = base.id, digest = base.digest, kind = base.kind, tried = json.array(base.tried or {}) },
+    base = {
+      ref = base.ref, id = base.id, digest = base.digest, kind = base.kind, tried = json.array(base.tried or {}),
+    },
   }
   if base.line then
     io_.note(base.line)
@@ -169,12 +172,13 @@ function M.define(c)
   building:option("--context", "Directory for it (that of the Dockerfile)."):argname "DIR"
   building:option("--build-arg", "ARG of the Dockerfile."):argname "NAME=VALUE":count "*"
   building:option("--target", "Stage of the Dockerfile."):argname "STAGE"
-  building:option("--from", "Base image; more: the next one when the one before cannot be had."):argname "REF":count "*"
+  building:option("--from", "Base image; more: the next one when one cannot be had."):argname "REF":count "*"
   building:option("--pip", "Python package: numpy, \"pandas>=2\"."):argname "REQUIREMENT":count "*"
   building:option("--requirements", "requirements.txt."):argname "FILE"
   building:option("--apt", "Debian package."):argname "NAME":count "*"
   building:option("--run", "Shell command."):argname "COMMAND":count "*"
   building:option("--file", "File or directory to add."):argname "PATH=/INSIDE":count "*"
+    :target "added"
   building:option("--env", "Environment variable."):argname "NAME=VALUE":count "*"
   building:option("--label", "Label."):argname "NAME=VALUE":count "*"
   building:option("--workdir", "Working directory."):argname "DIR"

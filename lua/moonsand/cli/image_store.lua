@@ -153,8 +153,8 @@ local function prune(engine, args, io_)
   return io_.finish(out, function()
     local now = os.time()
     local function line(what, item)
-      io.stdout:write(("%s %s  %s  %s, unused for %s%s\n"):format(what, term.line(item.refs[1] or short(item.id)), item.kind,
-        term.bytes(item.size), ago(now - item.used), item.why and ": " .. term.line(item.why) or ""))
+      io.stdout:write(("%s %s  %s  %s, unused for %s%s\n"):format(what, term.line(item.refs[1] or short(item.id)),
+        item.kind, term.bytes(item.size), ago(now - item.used), item.why and ": " .. term.line(item.why) or ""))
     end
     for _, item in ipairs(out.removed) do
       line(args.dry_run and "would remove" or "removed", item)

@@ -42,7 +42,8 @@ function M.option(name, value, level)
   local auth = options.check("option '" .. name .. "'", value, schema, level)
   local ways = (auth.password and 1 or 0) + (auth.identity_token and 1 or 0) + (auth.registry_token and 1 or 0)
   if ways ~= 1 or auth.password and not auth.username then
-    error(("option '%s' is { username =, password = }, { identity_token = } or { registry_token = }"):format(name), level)
+    error(("option '%s' is { username =, password = }, { identity_token = } or { registry_token = }"):format(name),
+      level)
   end
   return auth
 end

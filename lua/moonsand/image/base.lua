@@ -8,6 +8,7 @@ local errors = require "moonsand.errors"
 local reference = require "moonsand.image.reference"
 local store = require "moonsand.image.store"
 local text = require "moonsand.text"
+local used = require "moonsand.image.used"
 
 local M = {}
 
@@ -219,6 +220,9 @@ function M.resolve(engine, from, how)
     base, err = first_fetched(engine, list, fetch)
   end
   memory[asked] = base
+  if base then
+    used.touch(base.id)
+  end
   return base, err
 end
 

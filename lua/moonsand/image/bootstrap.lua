@@ -25,7 +25,8 @@ local always = { "ca-certificates", "python3", "python3-pip", "python3-venv", "u
 -- What only a person at a terminal reads.
 local unread = { "doc/*", "man/*", "info/*", "locale/*", "lintian/*", "pixmaps/*" }
 
--- Runs with the new root as $1. A source with a password in it is for us alone.
+-- Runs with the new root as $1. A source with a password in it is for us alone. What lies in tmp is mmdebstrap's own:
+-- without it, it would tidy up this machine's package lists instead of the new root's.
 local trim = [[
 set -e
 chroot "$1" dpkg --purge usrmerge libfile-find-rule-perl libnumber-compare-perl libtext-glob-perl perl \
@@ -33,9 +34,8 @@ chroot "$1" dpkg --purge usrmerge libfile-find-rule-perl libnumber-compare-perl 
         sed -n 's/^installed //p')
 ln -s ../../bin/python3 "$1/usr/local/bin/python"
 sed -i 's,://[^/@ ]*@,://,' "$1/etc/apt/sources.list"
-rm -rf "$1"/usr/share/i18n/* "$1"/usr/lib/*/gconv/* "$1"/usr/share/bash-completion "$1"/var/log/* "$1"/tmp/* \
-    "$1"/run/* "$1"/var/cache/debconf/* "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/lib/dpkg/*-old \
-    "$1"/etc/resolv.conf "$1"/etc/hostname
+rm -rf "$1"/usr/share/i18n/* "$1"/usr/lib/*/gconv/* "$1"/usr/share/bash-completion "$1"/var/log/* \
+    "$1"/var/cache/debconf/* "$1"/var/lib/dpkg/*-old "$1"/etc/resolv.conf "$1"/etc/hostname
 ]]
 
 local function matching(pattern, wanted)
@@ -226,6 +226,10 @@ local function failure(result, log)
   end
   local code, why = "build", nil
   for _, line in ipairs(log) do
+    if line:find("cannot find new[ug]idmap", 1) then
+      return errors.new("unsupported", "a Debian base is made by root, or by others where the Debian package uidmap is "
+        .. "installed and the user has ranges in /etc/subuid and /etc/subgid", { op = "bootstrap", log = log })
+    end
     for _, words in ipairs(unreachable) do
       if line:find(words, 1, true) then
         code = "unreachable"

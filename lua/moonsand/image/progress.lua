@@ -2,6 +2,7 @@
 --- line. It is foreign text: bounded, and made harmless before anybody sees it. A stream that came with
 --- status 200 has failed when one of its objects says so.
 local json = require "moonsand.json"
+local reference = require "moonsand.image.reference"
 local text = require "moonsand.text"
 
 local M = {}
@@ -59,12 +60,13 @@ local function failure_of(object)
     return nil
   end
   message = message or "no reason given"
-  return { message = message, code = M.code(message), exit_code = type(detail) == "table" and bytes(detail.code) or nil }
+  local exit_code = type(detail) == "table" and bytes(detail.code) or nil
+  return { message = message, code = M.code(message), exit_code = exit_code }
 end
 
 local function event_of(object, phase)
   local status = text.maybe(object.status, max_status) or text.maybe(object.stream, max_status)
-  if not status then
+  if not status or reference.id(status) then -- an id is the result, and no progress
     return nil
   end
   local detail = type(object.progressDetail) == "table" and object.progressDetail or {}

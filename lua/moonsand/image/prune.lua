@@ -11,7 +11,7 @@ local default_unused = 7 * 86400 -- seconds
 local ours = "^localhost/moonsand/"
 
 -- Those that hang on others come first: an engine removes no image that another one is made of.
-local order = { run = 1, image = 2, packages = 3, base = 4 }
+local order = { run = 1, image = 2, tree = 3, packages = 4, base = 5 }
 
 local schema = { unused_for = options.age, older_than = options.age, dry_run = options.flag }
 
@@ -26,9 +26,12 @@ local function foreign_name(item)
   return nil
 end
 
-local function last_use(item)
-  local base = item.labels["moonsand.base"]
-  return math.max(item.created, used.last(item.id) or 0, item.kind == "run" and base and used.last(base) or 0)
+-- Sets item.used, and item.made: the time in the image, or when it was first used when that is later.
+local function add_times(item)
+  local last, first = used.last(item.id)
+  item.made = math.max(item.created, first or 0)
+  local base = item.kind == "run" and used.last(item.labels["moonsand.base"]) or 0
+  item.used = math.max(item.made, last or 0, base)
 end
 
 -- Images that containers use, and those that these were made of.
@@ -56,7 +59,7 @@ local function why_kept(item, now, o, busy)
   if name then
     return ("it has the name %s"):format(name)
   end
-  local age, idle = now - item.created, now - item.used
+  local age, idle = now - item.made, now - item.used
   if age < o.older_than then
     return "it is younger"
   elseif idle < o.unused_for then
@@ -77,13 +80,17 @@ local function remove(engine, item)
   return store.remove(engine, item.id)
 end
 
---- Removes images that moonsand has built (kinds "image", "packages", "base") or made for runs ("run"), and
+--- Removes images that moonsand has built (kinds "image", "tree", "packages", "base") or made for runs ("run"), and
 --- no others: those that were made more than older_than ago (no such limit by default), that this user has not
 --- used for unused_for (7 days), that no container uses, and that have no name but ours.
 --- Use is what this user on this machine has done: a sandbox was made of it, or engine:image found it.
 --- dry_run: only say what would be removed.
----@param given { unused_for: number|string|nil, older_than: number|string|nil, dry_run: boolean? }? times in seconds, or "30d"; 0: at once
----@return { removed: table[], kept: table[], bytes: integer }? pruned removed and kept: id, refs, kind, size, created, used, and kept's why; bytes: the sizes of removed, an upper bound of what is free now, as images share layers
+--- Times are seconds, or "30d"; 0: at once.
+---@param given { unused_for: number|string|nil, older_than: number|string|nil, dry_run: boolean? }?
+--- In what it returns, removed and kept are lists of { id, refs, kind, size, made, used } (times in seconds since
+--- the epoch), kept with why; bytes is the sum of the sizes of removed: at most so much is free now, as images
+--- share layers.
+---@return { removed: table[], kept: table[], bytes: integer }? pruned
 ---@return moonsand.Error? err
 function M.prune(engine, given)
   local o = options.check("engine:prune", given or {}, schema, 2)
@@ -108,9 +115,11 @@ function M.prune(engine, given)
   end)
   for _, item in ipairs(list) do
     if order[item.kind] and (#item.refs > 0 or used.last(item.id)) then
-      local entry = { id = item.id, refs = item.refs, kind = item.kind, size = item.size, created = item.created }
-      entry.used, item.used = last_use(item), last_use(item)
-      entry.why = why_kept(item, now, o, busy)
+      add_times(item)
+      local entry = {
+        id = item.id, refs = item.refs, kind = item.kind, size = item.size, made = item.made, used = item.used,
+        why = why_kept(item, now, o, busy),
+      }
       if not entry.why and not o.dry_run then
         local ok
         ok, err = remove(engine, item)

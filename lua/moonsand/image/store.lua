@@ -19,8 +19,26 @@ local M = {}
 ---@field variant string? "v7", "v8"
 ---@field platform string "linux/amd64", "linux/arm/v7"
 ---@field labels table<string, string>
----@field config { env: string[], cmd: string[], entrypoint: string[], workdir: string?, user: string?, volumes: string[], onbuild: string[] }
+---@field config moonsand.ImageConfig
 ---@field layers integer
+
+---@class moonsand.ImageConfig
+---@field env string[] "NAME=value"
+---@field cmd string[]
+---@field entrypoint string[]
+---@field workdir string?
+---@field user string?
+---@field volumes string[] paths
+---@field onbuild string[] instructions
+
+---@class moonsand.ImageEntry
+---@field id string
+---@field refs string[]
+---@field digests string[]
+---@field size integer bytes
+---@field created integer seconds since the epoch
+---@field labels table<string, string>
+---@field kind string? what it is to moonsand; nil for images of others
 
 local max_text, max_items = 4096, 1000
 
@@ -234,7 +252,7 @@ end
 
 local list_schema = { all = options.flag, ours = options.flag }
 
---- What an image is to moonsand: "image", "packages", "base" (built, see engine:image), "run" (one with the
+--- What an image is to moonsand: "image", "tree", "packages", "base" (built, see engine:image), "run" (one with the
 --- agent added, made by the first run); nil for images of others.
 ---@param labels table<string, string>
 ---@param refs string[]
@@ -250,8 +268,7 @@ end
 --- The images on the engine, newest first. all: those without a name, too (not the steps of a build).
 --- ours: only what moonsand has made.
 ---@param given { all: boolean?, ours: boolean? }?
----@return { id: string, refs: string[], digests: string[], size: integer, created: integer, labels: table<string, string>, kind: string? }[]? list
----@return moonsand.Error? err
+---@return moonsand.ImageEntry[]? list, moonsand.Error? err
 function M.list(engine, given)
   local o = options.check("engine:images", given or {}, list_schema, 2)
   local answer, err = engine:request { path = "/images/json" }
@@ -373,8 +390,9 @@ local function explain(engine, ref, facts, runs, err)
     for i, c in ipairs(by) do
       names[i] = i <= 5 and ("%s (%s)"):format(c.name, c.state) or nil
     end
-    err.message = ("image %s is used by the container%s %s%s: remove %s first"):format(shown(ref), #by > 1 and "s" or "",
-      table.concat(names, ", "), #by > 5 and (" and %d more"):format(#by - 5) or "", #by > 1 and "them" or "it")
+    err.message = ("image %s is used by the container%s %s%s: remove %s first"):format(
+      shown(ref), #by > 1 and "s" or "", table.concat(names, ", "),
+      #by > 5 and (" and %d more"):format(#by - 5) or "", #by > 1 and "them" or "it")
     err.containers = by
   elseif #facts.refs > 1 then
     err.message = ("image %s has the names %s: remove it by its names, or with force"):format(
@@ -448,8 +466,8 @@ function M.history(engine, ref)
   for _, item in ipairs(answer) do
     if type(item) == "table" then
       out[#out + 1] = {
-        created = count(item.Created), created_by = text.maybe(item.CreatedBy, max_text) or "", size = count(item.Size),
-        comment = text.maybe(item.Comment, max_text), refs = refs_of(item.Tags),
+        created = count(item.Created), created_by = text.maybe(item.CreatedBy, max_text) or "",
+        size = count(item.Size), comment = text.maybe(item.Comment, max_text), refs = refs_of(item.Tags),
       }
     end
   end

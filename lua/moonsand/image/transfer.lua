@@ -11,6 +11,14 @@ local store = require "moonsand.image.store"
 
 local M = {}
 
+---@class moonsand.TransferOptions
+---@field on_progress fun(event: moonsand.Progress)?
+---@field timeout number|string|nil none by default
+---@field platform string?
+---@field auth moonsand.Credentials?
+---@field changes string[]?
+---@field message string?
+
 local max_loaded = 1000 -- images in one archive
 local tar_block, tar_end = 512, ("\0"):rep(1024)
 
@@ -63,8 +71,13 @@ local function credentials(given, registry)
   return found, err
 end
 
-local function refused(err, found, why, registry)
-  if err.code ~= "denied" or found then
+local function refused(engine, err, found, why, registry)
+  if err.code ~= "denied" then
+    return nil, err
+  elseif found then
+    if found.identity_token and err.op == "push" and engine:facts().kind == "podman" then
+      err.message = err.message .. " (Podman pushes with a password only, and this is an identity token)"
+    end
     return nil, err
   elseif why then
     err.message = ("%s (credentials: %s)"):format(err.message, why.message)
@@ -86,7 +99,7 @@ local pull_schema = {
 --- here. timeout: seconds; none by default.
 --- err.code: "not_found", "denied", "unreachable"; "unsupported" when it is there, but not for that platform.
 ---@param ref string
----@param given { on_progress: fun(event: moonsand.Progress)?, timeout: number|string|nil, platform: string?, auth: moonsand.Credentials? }?
+---@param given moonsand.TransferOptions? with platform, auth
 ---@return moonsand.ImageFacts? facts, moonsand.Error? err
 function M.pull(engine, ref, given)
   local parsed = reference.check(ref, 2)
@@ -103,12 +116,13 @@ function M.pull(engine, ref, given)
     timeout = o.timeout,
   }, o.on_progress)
   if not ok then
-    return refused(err, found, why, parsed.registry)
+    return refused(engine, err, found, why, parsed.registry)
   end
   local facts
   facts, err = store.inspect(engine, ref)
   if not facts then
-    return errors.fail("engine", ("pull of %s: the engine tells no error and has no image"):format(ref), { cause = err })
+    return errors.fail("engine", ("pull of %s: the engine tells no error and has no image"):format(ref),
+      { cause = err })
   end
   if o.platform then
     ok, err = store.check_platform(engine, ref, facts, o.platform)
@@ -136,7 +150,7 @@ end
 --- Sends an image to the registry in its name; options as of pull(). The success is the digest that the
 --- registry took it under: without one it is an error.
 ---@param ref string
----@param given { on_progress: fun(event: moonsand.Progress)?, timeout: number|string|nil, auth: moonsand.Credentials? }?
+---@param given moonsand.TransferOptions? with auth
 ---@return { ref: string, digest: string }? pushed, moonsand.Error? err
 function M.push(engine, ref, given)
   local parsed = reference.check(ref, 2)
@@ -160,7 +174,7 @@ function M.push(engine, ref, given)
     pushed(object, result)
   end)
   if not ok then
-    return refused(err, found, why, parsed.registry)
+    return refused(engine, err, found, why, parsed.registry)
   elseif not result.digest then
     return errors.fail("engine", ("push of %s: the engine tells no error and no digest"):format(ref), { op = "push" })
   end
@@ -177,8 +191,9 @@ local function body(what, source, phase, request, on_progress, level)
   request.content_type = "application/x-tar"
   if on_progress then
     local file = request.body_file and core.stat(request.body_file)
+    local size = file and file.type == "file" and file.size or nil
     request.on_sent = function(bytes)
-      on_progress { phase = phase, status = "Sending", current = bytes, total = file and file.type == "file" and file.size or nil }
+      on_progress { phase = phase, status = "Sending", current = bytes, total = size }
     end
   end
   return request
@@ -200,7 +215,7 @@ end
 --- returns the archive in pieces ("" for "nothing yet", nil at its end), which never is in memory as a whole.
 --- Each image that the engine says it has loaded is looked at before this is a success.
 ---@param source string|fun(): string?
----@param given { on_progress: fun(event: moonsand.Progress)?, timeout: number|string|nil }?
+---@param given moonsand.TransferOptions?
 ---@return moonsand.ImageFacts[]? images each with `ref`, its name or id in the archive
 ---@return moonsand.Error? err
 function M.load(engine, source, given)
@@ -306,7 +321,7 @@ end
 --- pieces are worth nothing when this returns an error.
 ---@param refs string|moonsand.Image|(string|moonsand.Image)[]
 ---@param target string|fun(piece: string)
----@param given { on_progress: fun(event: moonsand.Progress)?, timeout: number|string|nil }?
+---@param given moonsand.TransferOptions?
 ---@return { bytes: integer }? saved, moonsand.Error? err
 function M.save(engine, refs, target, given)
   local o = options.check("engine:save", given or {}, save_schema, 2)
@@ -345,7 +360,7 @@ end
 --- history. platform: what it is for, if not for the engine's own.
 ---@param source string|fun(): string?
 ---@param ref string
----@param given { changes: string[]?, message: string?, platform: string?, timeout: number|string|nil, on_progress: fun(event: moonsand.Progress)? }?
+---@param given moonsand.TransferOptions? with changes, message, platform
 ---@return moonsand.ImageFacts? facts, moonsand.Error? err
 function M.import(engine, source, ref, given)
   reference.check(ref, 2)
@@ -357,14 +372,15 @@ function M.import(engine, source, ref, given)
   local request = { path = "/images/create?" .. query(parts), timeout = o.timeout }
   local id
   -- Without a name: Podman 4 forgets the tag of one that is given, and says "latest".
-  local ok, err = stream(engine, "import", "import of " .. ref, body("source", source, "import", request, o.on_progress, 2),
-    o.on_progress, function(object)
-      id = reference.id(object.status) or id
-    end)
+  body("source", source, "import", request, o.on_progress, 2)
+  local ok, err = stream(engine, "import", "import of " .. ref, request, o.on_progress, function(object)
+    id = reference.id(object.status) or id
+  end)
   if not ok then
     return nil, err
   elseif not id then
-    return errors.fail("engine", ("import of %s: the engine tells no error and no image"):format(ref), { op = "import" })
+    return errors.fail("engine", ("import of %s: the engine tells no error and no image"):format(ref),
+      { op = "import" })
   end
   ok, err = store.tag(engine, id, ref)
   if not ok then

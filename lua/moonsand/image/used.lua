@@ -1,6 +1,7 @@
---- When an image was last used, by this user on this machine. Engines keep no record of it, and prune wants
---- to know: a small file for each image, named by its id, with the time in it, below
---- $XDG_STATE_HOME/moonsand/used (~/.local/state/moonsand/used).
+--- When an image was last used, and first, by this user on this machine. Engines keep no record of it, and the
+--- time in an image may be anything (reproducible builds have a fixed one); prune wants to know. A small file for
+--- each image, named by its id, holds both times, below $XDG_STATE_HOME/moonsand/used
+--- (~/.local/state/moonsand/used).
 local core = require "moonsand.core"
 local reference = require "moonsand.image.reference"
 
@@ -39,6 +40,21 @@ local function write(path, text)
   return ok, "cannot write " .. path
 end
 
+--- When it was last used, and first, in seconds since the epoch; nil when nothing is known.
+---@param id string
+---@return integer? last, integer? first
+function M.last(id)
+  local path = path_of(id)
+  local file = path and io.open(path, "r")
+  if not file then
+    return nil
+  end
+  local text = file:read(64) or ""
+  file:close()
+  local last, first = text:match "^(%d+) (%d+)"
+  return math.tointeger(tonumber(last)), math.tointeger(tonumber(first))
+end
+
 --- The image is used now. A machine where this cannot be written down loses no more than the record.
 ---@param id string
 ---@return boolean? ok, string? why
@@ -51,27 +67,14 @@ function M.touch(id)
   if fresh[path] and now - fresh[path] < interval then
     return true
   end
-  local text = ("%d\n"):format(now)
+  local _, first = M.last(id)
+  local text = ("%d %d\n"):format(now, first or now)
   local ok, why = write(path, text)
   if not ok and core.make_dirs(dir) then
     ok, why = write(path, text)
   end
   fresh[path] = ok and now or nil
   return ok and true or nil, not ok and why or nil
-end
-
---- When it was last used, in seconds since the epoch; nil when nothing is known.
----@param id string
----@return integer?
-function M.last(id)
-  local path = path_of(id)
-  local file = path and io.open(path, "r")
-  if not file then
-    return nil
-  end
-  local text = file:read(32)
-  file:close()
-  return text and math.tointeger(tonumber(text:match "^%d+"))
 end
 
 --- The image is gone.
