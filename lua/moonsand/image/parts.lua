@@ -112,7 +112,10 @@ end
 
 --- build.run with what is the same for all parts.
 function M.run(engine, how, o)
-  o.builder, o.network, o.proxy, o.no_cache = how.builder, how.network, how.proxy, how.no_cache or nil
+  o.builder, o.network, o.proxy = how.builder, how.network, how.proxy
+  -- A step of the packages stage that the builder remembers would tell nothing of what it holds; and what an
+  -- index has changes. What it made is found again by names of our own.
+  o.no_cache = how.no_cache or o.part == "packages"
   o.on_progress, o.timeout = how.on_progress, M.left(how)
   if how.platform ~= store.engine_platform(engine) then
     o.platform = how.platform
