@@ -33,9 +33,13 @@ local function announce(how, event)
 end
 
 local function measure(p, how)
-  return pack.measure(p, how.on_progress and function(bytes)
+  local facts, err = pack.measure(p, how.on_progress and function(bytes)
     announce(how, { phase = "hash", current = bytes })
   end)
+  if not facts and err.code == "not_found" then
+    return errors.fail("io", err.message, { cause = err }) -- "not_found" is said of images
+  end
+  return facts, err
 end
 
 --- Sees that the image is right and gives it its names.
@@ -227,7 +231,7 @@ local function context_pack(o, source)
   end
   if not ok then
     p:close()
-    return errors.fail("io", err.message, { cause = err }) -- "not_found" is said of images
+    return nil, err
   end
   return p
 end
