@@ -1,4 +1,5 @@
 --- examples/backtest through the sandbox, against figures that others have published or measured.
+-- Plain build only: builds the preset, with the C of image_build_spec
 local E = require "spec.support.engines"
 local moonsand = require "moonsand"
 

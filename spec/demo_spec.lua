@@ -1,4 +1,5 @@
 --- The demo in its three orders: python:3.10-slim and an index, a bootstrapped base and an index, neither.
+-- Plain build only: makes three images, with the C of image_build_spec and command_spec
 local E = require "spec.support.engines"
 local base = require "moonsand.image.base"
 local command = require "moonsand.command"

@@ -1,4 +1,5 @@
 --- Bases: the ordered list, and the Debian base that this machine makes.
+-- Plain build only: bootstraps bases, with the C of command_spec
 local E = require "spec.support.engines"
 local base = require "moonsand.image.base"
 local bootstrap = require "moonsand.image.bootstrap"

@@ -1,4 +1,5 @@
 -- A lock is all that a build installed, and makes the same again, or says what does not fit.
+-- Plain build only: runs pip, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local packages = require "spec.support.packages"
 

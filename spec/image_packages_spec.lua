@@ -1,5 +1,6 @@
 -- Python packages in images: what pip would install, from a package index with a certificate authority of its
 -- own; nothing of how it was fetched stays; what was fetched once is not fetched again; locks.
+-- Plain build only: runs pip, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local engines = require "spec.support.engines"
 local packages = require "spec.support.packages"
