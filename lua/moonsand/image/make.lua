@@ -117,11 +117,11 @@ local function start(engine, o, how, plan)
   if not plan.text.tree then
     return parts_of.hold(engine, plan.base.id)
   end
-  local ref, err = parts_of.tree(engine, o, how, plan)
+  local ref, id = parts_of.tree(engine, o, how, plan)
   if not ref then
-    return nil, err
+    return nil, id
   end
-  return setmetatable({ ref = ref }, { __close = function() end })
+  return setmetatable({ ref = ref, id = id }, { __close = function() end })
 end
 
 local function make_declared(engine, o, how)
@@ -194,7 +194,7 @@ local function make_declared(engine, o, how)
   end
   local outcome
   outcome, err = parts_of.run(engine, how, { pack = p, source = plan.text.final, part = "image", args = args,
-    labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
+    labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } }, { from })
   if not outcome then
     return nil, err
   end
@@ -294,7 +294,7 @@ local function make_dockerfile(engine, o, how)
   local outcome
   outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args,
     target = o.target,
-    labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } })
+    labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } }, {})
   if not outcome then
     return nil, err
   end

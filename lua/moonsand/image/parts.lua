@@ -16,6 +16,7 @@ local M = {}
 M.prefix = "localhost/moonsand/"
 
 local name = M.prefix
+local hold_tries = 3
 local max_depth = 20 -- builds on top of each other; an image has at most some 120 layers
 
 --- One hash of several texts.
@@ -51,9 +52,34 @@ function M.hold(engine, id)
   if not ok then
     return nil, err
   end
-  return setmetatable({ ref = ref }, { __close = function()
+  return setmetatable({ ref = ref, id = id }, { __close = function()
     forget(engine, ref .. "?noprune=1")
   end })
+end
+
+-- Podman can lose a name when another one of the same image is given or taken at the same moment.
+local function lost(err, held)
+  for _, h in ipairs(held) do
+    if (err.code == "unreachable" or err.code == "not_found") and err.message:find(h.ref, 1, true) then
+      return h
+    end
+  end
+end
+
+local function run_held(engine, o, held)
+  for _ = 1, hold_tries do
+    local outcome, err = build.run(engine, o)
+    local h = not outcome and lost(err, held)
+    if not h then
+      return outcome, err
+    end
+    local ok
+    ok, err = store.tag(engine, h.id, h.ref)
+    if not ok then
+      return nil, err
+    end
+  end
+  return build.run(engine, o)
 end
 
 --- Moves one of our own names to another image; the one that had it goes, unless something needs it.
@@ -110,8 +136,8 @@ function M.left(how)
   return how.due and math.max(how.due - core.monotonic(), 0.001)
 end
 
---- build.run with what is the same for all parts.
-function M.run(engine, how, o)
+--- build.run with what is the same for all parts. held: names of hold() that it builds on.
+function M.run(engine, how, o, held)
   o.builder, o.network, o.proxy = how.builder, how.network, how.proxy
   -- A step of the packages stage that the builder remembers would tell nothing of what it holds; and what an
   -- index has changes. What it made is found again by names of our own.
@@ -124,7 +150,7 @@ function M.run(engine, how, o)
     how.anchor = anchor.start(engine, how.anchor_image)
   end
   o.anchor = how.anchor
-  return build.run(engine, o)
+  return run_held(engine, o, held)
 end
 
 -- --- the parts ----------------------------------------------------------------------------------------------------
@@ -175,7 +201,7 @@ local function make_packages(engine, how, plan, tree)
   end
   local outcome
   outcome, err = M.run(engine, how, { pack = p, source = content, part = "packages",
-    args = { [dockerfile.from] = from.ref } })
+    args = { [dockerfile.from] = from.ref } }, { from })
   if not outcome then
     if err.intermediate then
       forget(engine, err.intermediate) -- it holds what we sent, and is of no use again
@@ -194,7 +220,7 @@ local function make_packages(engine, how, plan, tree)
   return outcome
 end
 
---- The base with the declaration's packages. Returns the name to build on.
+--- The base with the declaration's packages. Returns the name to build on and its image's id, or nil, err.
 function M.tree(engine, o, how, plan)
   local system = sha("tree", plan.base.id, how.platform, table.concat(declare.apt(o), " "))
   local ref = name .. "tree:" .. short(sha(system, plan.text.packages, plan.text.tree, plan.packages_hash))
@@ -203,7 +229,7 @@ function M.tree(engine, o, how, plan)
     local facts, err = store.inspect(engine, ref)
     if facts then
       used.touch(facts.id)
-      return ref
+      return ref, facts.id
     elseif err.code ~= "not_found" then
       return nil, err
     end
@@ -234,7 +260,7 @@ function M.tree(engine, o, how, plan)
   end
   local outcome
   outcome, err = M.run(engine, how, { pack = p, source = content, part = "tree",
-    args = { [dockerfile.from] = from.ref } })
+    args = { [dockerfile.from] = from.ref } }, { source, from })
   if not outcome then
     return nil, err
   end
@@ -247,7 +273,7 @@ function M.tree(engine, o, how, plan)
     return nil, err
   end
   used.touch(outcome.id)
-  return ref
+  return ref, outcome.id
 end
 
 return M

@@ -300,7 +300,10 @@ function M.list(engine, given)
   return out
 end
 
---- Gives the image one more name; a name that another image had goes over to it.
+local tag_tries = 5
+
+--- Gives the image one more name; a name that another image had goes over to it. Where two give one image a name
+--- at the same moment, Podman 4 answers both that it is done and keeps one: so it is looked at, and done again.
 ---@param source string|moonsand.Image
 ---@param ref string the new name, without a digest
 ---@return boolean? ok, moonsand.Error? err
@@ -311,12 +314,25 @@ function M.tag(engine, source, ref)
     error(("%s: a digest is no name that can be given"):format(ref), 2)
   end
   local name, tag = reference.name_tag(new)
-  local ok, err = engine:request { method = "POST", path = ("/images/%s/tag?repo=%s&tag=%s"):format(path, name, tag) }
-  if not ok and missing(err) then
-    err.code, err.message = "not_found", ("image %s is not on the engine, so it cannot be named %s"):format(
-      shown(source), ref)
+  for _ = 1, tag_tries do
+    local ok, err = engine:request { method = "POST", path = ("/images/%s/tag?repo=%s&tag=%s"):format(path, name, tag) }
+    if not ok then
+      if missing(err) then
+        err.code, err.message = "not_found", ("image %s is not on the engine, so it cannot be named %s"):format(
+          shown(source), ref)
+      end
+      return nil, err
+    end
+    local there
+    there, err = M.inspect(engine, ref)
+    if there then
+      return true
+    elseif err.code ~= "not_found" then
+      return nil, err
+    end
   end
-  return ok and true, err
+  return errors.fail("engine", ("the engine names image %s %s, and has no such name afterwards"):format(
+    shown(source), ref), { op = "tag" })
 end
 
 --- The containers on the engine: id, name, state, image (id), and labels.
