@@ -191,7 +191,7 @@ describe("the core's command", function()
   end)
 
   it("does not keep the collector from ending it", function()
-    -- Its arguments are looked for: ps(1) hangs with a sanitizer's runtime loaded into it.
+    -- Its arguments are looked for: ps(1) waits for ever with a sanitizer's runtime loaded into it.
     local seconds = ("1%06d"):format(math.random(0, 999999))
     local function running()
       local p <close> = assert(io.popen(("grep -slzx '[1]%s' /proc/[0-9]*/cmdline"):format(seconds:sub(2))))
