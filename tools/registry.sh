@@ -12,6 +12,7 @@
 #
 # All have the same images. The address is one of our own, not 127.0.0.1: engines take all of 127.0.0.0/8 for insecure and would verify nothing.
 set -euo pipefail
+unset LD_PRELOAD # a sanitizer for the tests is none for the programs started here
 
 dir=${1:?usage: tools/registry.sh DIR}
 user=sand password='moon:s and'
