@@ -212,6 +212,9 @@ E.each(describe, "archives", function(kind)
   end)
 
   it("of 100 MB pass through in bounded memory", function()
+    if (os.getenv "LD_PRELOAD" or ""):find "asan" then
+      return pending "AddressSanitizer keeps what was freed"
+    end
     local ref = "localhost/specs/transfer:big"
     finally(function()
       engine:remove(ref, { force = true })
