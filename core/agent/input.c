@@ -21,6 +21,9 @@ static void head_check(struct agent *a, int type, uint32_t len)
     uint32_t most = 0;
     bool in_order = true;
     switch (type) {
+    case MS_F_CHECK:
+        in_order = a->phase == PH_REQUEST && !a->probed;
+        break;
     case MS_F_REQUEST:
         in_order = a->phase == PH_REQUEST;
         most = MS_PROTO_MAX;
@@ -79,6 +82,10 @@ static void frame_over(struct agent *a)
     in->whole = NULL;
     in->have = 0;
     switch (type) {
+    case MS_F_CHECK:
+        a->probed = true;
+        probe_send(a);
+        break;
     case MS_F_REQUEST:
         request_take(a, whole, have); /* keeps it: argv and environment point into it */
         a->phase = PH_FILES;

@@ -264,18 +264,12 @@ int main(void)
     static struct agent agent;
     struct agent *a = &agent;
     set_up(a);
-    bool probed = false;
     for (;;) {
         if (a->phase == PH_FILES && a->kill_asked) {
             a->phase = PH_REPORT;
             a->killed = MS_KILLED_HOST;
             out_flush(a);
             finish(a);
-        }
-        if (a->phase == PH_FILES && !probed && (a->request.flags & MS_FLAG_PROBE) != 0) {
-            probed = true;
-            probe_send(a);
-            continue;
         }
         if (a->phase == PH_FILES && a->go) {
             program_start(a);

@@ -6,14 +6,20 @@
  * The program never holds a descriptor of this stream, so what it prints is always payload.
  *
  *   host                                agent
- *   REQUEST, FILE+FILE_DATA ...         HELLO
- *                                       PROBE           (when asked for)
- *   GO                                  STARTED or FAILED
+ *                                       HELLO
+ *   CHECK                               PROBE
+ *   SERVER                              READY or FAILED
+ *   PING                                PONG
+ *   REQUEST, FILE+FILE_DATA ..., GO     STARTED or FAILED
  *   STDIN ... STDIN_EOF (by credit)     STDOUT, STDERR, CREDIT ...
  *   KILL (any time after REQUEST)       VALUE, ARTEFACT+ARTEFACT_DATA+ARTEFACT_END, REJECTED ...
- *                                       FINAL
- * After FINAL or FAILED the agent exits, and with PID 1 everything in the container. End of file on
- * the agent's stdin means that the host is gone: it kills all and exits. */
+ *                                       FINAL, then READY or RETIRE (with SERVER only)
+ *
+ * CHECK, SERVER and PING are optional, and come between runs only; CHECK and SERVER once, before
+ * the first REQUEST. The host need not wait for HELLO. Without SERVER the agent exits after FINAL;
+ * with it, after RETIRE, or when the host hangs up. It always exits after FAILED, and with PID 1
+ * everything in the container. End of file on the agent's stdin means that the host is gone: it
+ * kills all and exits. */
 #ifndef MS_PROTO_H
 #define MS_PROTO_H
 
@@ -22,7 +28,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MS_PROTO_VERSION 1
+#define MS_PROTO_VERSION 2
 #define MS_PROTO_HEAD 8
 #define MS_PROTO_MAX (1u << 20) /* longest payload; longer is tampered */
 #define MS_PROTO_STDIN_CREDIT                                                                      \
@@ -37,6 +43,9 @@ enum {
     MS_F_STDIN = 0x05,     /* raw */
     MS_F_STDIN_EOF = 0x06, /* empty */
     MS_F_KILL = 0x07,      /* empty: kill the program; FINAL says killed = MS_KILLED_HOST */
+    MS_F_CHECK = 0x08,     /* empty: PROBE */
+    MS_F_SERVER = 0x09,    /* fields LANGUAGE ... TMP_EXEC: start a fork server for the runs */
+    MS_F_PING = 0x0a,      /* empty */
     /* agent to host */
     MS_F_HELLO = 0x81,         /* fields VERSION, LANDLOCK (ABI or 0) */
     MS_F_PROBE = 0x82,         /* fields PROBE, repeated: "name\0text" */
@@ -51,7 +60,10 @@ enum {
         0x8a,             /* fields SIZE: bytes sent; REASON when it is to be rejected after all */
     MS_F_REJECTED = 0x8b, /* fields PATH, REASON */
     MS_F_FINAL = 0x8c,    /* fields from WALL_NS on */
-    MS_F_FAILED = 0x8d    /* fields STAGE, ERRNO, MESSAGE: the program was not started */
+    MS_F_FAILED = 0x8d,   /* fields STAGE, ERRNO, MESSAGE: the program was not started */
+    MS_F_READY = 0x8e,    /* fields TIER, NAMESPACES, MEMORY: a run may come */
+    MS_F_RETIRE = 0x8f,   /* fields REASON, MESSAGE: no run may come any more */
+    MS_F_PONG = 0x90      /* empty */
 };
 
 enum {
@@ -69,6 +81,18 @@ enum {
     MS_T_FLAGS = 12, /* MS_FLAG_* */
     MS_T_FSIZE = 13, /* RLIMIT_FSIZE of the program, 0 none */
 
+    /* SERVER; also ARGV (the interpreter: one word), ENV and FSIZE */
+    MS_T_LANGUAGE = 14,       /* "python", "lua" */
+    MS_T_PRELOAD = 15,        /* repeated: a module's name */
+    MS_T_PRELOAD_SCRIPT = 16, /* text of a program in that language, run after the imports */
+    MS_T_TIER_LOWEST = 17,    /* MS_TIER_*: FAILED (stage "isolation") rather than less */
+    MS_T_TMP_BYTES = 18,      /* of each run's own /tmp; TMP_INODES and SHM_BYTES likewise */
+    MS_T_TMP_INODES = 19,
+    MS_T_SHM_BYTES = 33,
+    MS_T_NET_SHARED =
+        34,             /* 1: runs use the container's network; 0: each has a loopback of its own */
+    MS_T_TMP_EXEC = 35, /* 1: programs in /tmp may be executed */
+
     MS_T_VERSION = 20,
     MS_T_LANDLOCK = 21,
     MS_T_PATH = 22,
@@ -76,9 +100,12 @@ enum {
     MS_T_SIZE = 24,
     MS_T_REASON = 25, /* symlink, size, count, special, name, changed, unreadable */
     MS_T_PROBE = 26,
-    MS_T_STAGE = 27, /* "exec", "file", "request", "limit", "landlock" */
+    MS_T_STAGE = 27, /* "exec", "file", "request", "limit", "landlock", "preload", "isolation" */
     MS_T_ERRNO = 28,
     MS_T_MESSAGE = 29,
+    MS_T_TIER = 30,       /* MS_TIER_* that the runs of this server get */
+    MS_T_NAMESPACES = 31, /* "user,mnt,pid,ipc,uts,net,cgroup": new for each run; may be empty */
+    MS_T_MEMORY = 32,     /* bytes that the container holds now, between runs; 0 not known */
 
     MS_T_WALL_NS = 40,
     MS_T_CPU_NS = 41,
@@ -94,7 +121,20 @@ enum {
     MS_T_LANDLOCKED = 51 /* 1: the program ran inside a Landlock domain */
 };
 
-enum { MS_FLAG_PROBE = 1, MS_FLAG_STDIN = 2, MS_FLAG_LANDLOCK = 4 };
+enum { MS_FLAG_STDIN = 2, MS_FLAG_LANDLOCK = 4 };
+
+/* How a fork server keeps one run from the next and from itself, weakest first. */
+enum {
+    MS_TIER_NONE = 0,
+    MS_TIER_LANDLOCK = 1,  /* Landlock with scopes, seccomp, kill and wipe after each run */
+    MS_TIER_NAMESPACES = 2 /* besides, namespaces and a /tmp that live as long as the run */
+};
+
+/* REASON of RETIRE: what the agent found when it compared the container with what it was before
+ * the first run, or "server" when the fork server has died, "oom" when one was killed for want of
+ * memory. */
+#define MS_RETIRE_REASONS                                                                          \
+    "mounts", "tmp", "shm", "ipc", "memory", "descriptors", "processes", "threads", "server", "oom"
 enum {
     MS_KILLED_NO = 0,
     MS_KILLED_TIMEOUT = 1,

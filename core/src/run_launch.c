@@ -88,10 +88,11 @@ static int put_request(moonsand_run *r, const ms_layer *layer, ms_buf *out, moon
             .artefact_bytes_max = l->artefact_bytes,
             .value_max = l->value_bytes,
             .fsize = l->file_bytes,
-            .flags = MS_FLAG_LANDLOCK | (r->checked ? 0u : MS_FLAG_PROBE) |
-                     (r->opt.stdin_mode != MOONSAND_STDIN_EMPTY ? MS_FLAG_STDIN : 0u),
+            .flags =
+                MS_FLAG_LANDLOCK | (r->opt.stdin_mode != MOONSAND_STDIN_EMPTY ? MS_FLAG_STDIN : 0u),
         };
-        rc = ms_agent_put_request(out, &request) || ms_buf_add(out, r->files.data, r->files.len);
+        rc = (!r->checked && ms_agent_put(out, MS_F_CHECK, NULL, 0)) ||
+             ms_agent_put_request(out, &request) || ms_buf_add(out, r->files.data, r->files.len);
     }
     if (!rc && r->checked)
         rc = ms_agent_put(out, MS_F_GO, NULL, 0);

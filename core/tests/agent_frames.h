@@ -46,7 +46,7 @@ __attribute__((unused)) static void fields(ms_buf *b, int type, ms_buf *f)
 __attribute__((unused)) static void hello(ms_buf *b)
 {
     ms_buf f = {0};
-    number(&f, MS_T_VERSION, 1);
+    number(&f, MS_T_VERSION, MS_PROTO_VERSION);
     number(&f, MS_T_LANDLOCK, 7);
     fields(b, MS_F_HELLO, &f);
 }

@@ -31,6 +31,7 @@ typedef struct plan {
     uint64_t flags, wall_ms, out_max, err_max, count_max, bytes_max, value_max, fsize;
     const void *input;
     size_t input_len;
+    bool check;        /* CHECK first */
     bool input_open;   /* no STDIN_EOF */
     int read_after_ms; /* the host does not read before */
     size_t read_size;  /* how much it reads at once; 0: much */
@@ -188,6 +189,8 @@ static void harness_request(ms_buf *b, const plan *p)
     while (argc < 8 && p->argv[argc] != NULL)
         argc++;
     ms_agent_request r = {.argv = p->argv, .argc = argc, .env = env, .envc = p->env ? 3 : 2};
+    if (p->check)
+        ms_agent_put(b, MS_F_CHECK, NULL, 0);
     r.cwd = "/tmp/work";
     r.output_dir = "/tmp/out";
     r.value_file = "/tmp/result";

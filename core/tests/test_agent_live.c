@@ -273,7 +273,7 @@ static void test_value(void)
 
 static void test_probe(void)
 {
-    plan p = {ACT("exit", "0"), .flags = MS_FLAG_PROBE};
+    plan p = {ACT("exit", "0"), .check = true};
     seen *s = run_plan(&p);
     ok(whole(s) && s->probe && s->final.exit_code == 0, "the self-check comes first");
     static const char *const parts[] = {"[status]\nName:",  "[mounts]\n",      "[net]\n",
