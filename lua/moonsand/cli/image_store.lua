@@ -144,7 +144,7 @@ end
 local function prune(engine, args, io_)
   local out = raise(engine:prune { older_than = args.older_than, unused_for = args.unused_for, dry_run = args.dry_run })
   out.dry_run = args.dry_run or false
-  for _, name in ipairs { "removed", "kept" } do
+  for _, name in ipairs { "removed", "kept", "names" } do
     json.array(out[name])
     for _, item in ipairs(out[name]) do
       lists_to_json(item)
@@ -155,6 +155,10 @@ local function prune(engine, args, io_)
     local function line(what, item)
       io.stdout:write(("%s %s  %s  %s, unused for %s%s\n"):format(what, term.line(item.refs[1] or short(item.id)),
         item.kind, term.bytes(item.size), ago(now - item.used), item.why and ": " .. term.line(item.why) or ""))
+    end
+    for _, item in ipairs(out.names) do
+      io.stdout:write(("%s %s  name of a build that was killed\n"):format(args.dry_run and "would remove" or "removed",
+        term.line(item.ref)))
     end
     for _, item in ipairs(out.removed) do
       line(args.dry_run and "would remove" or "removed", item)

@@ -32,8 +32,10 @@ function M.start(engine, image)
   if not owner then
     return nil, err
   end
+  -- A name as those of runs have: by it `moonsand clean` knows its own.
+  local name = "moonsand-" .. core.sha256(("%s %s %s"):format(owner, core.monotonic(), tostring {})):sub(1, 24)
   local answer
-  answer, err = engine:request { method = "POST", path = "/containers/create", body = {
+  answer, err = engine:request { method = "POST", path = "/containers/create?name=" .. name, body = {
     Image = image, Entrypoint = json.array {}, Cmd = json.array { "/bin/sh", "-c", "exec sleep " .. lease },
     User = "65534:65534", NetworkDisabled = true,
     Labels = { moonsand = "1", ["moonsand.owner"] = owner, ["moonsand.lease"] = tostring(os.time() + lease) },

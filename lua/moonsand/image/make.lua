@@ -13,6 +13,7 @@ local core = require "moonsand.core"
 local declare = require "moonsand.image.declare"
 local dockerfile = require "moonsand.image.dockerfile"
 local errors = require "moonsand.errors"
+local hold = require "moonsand.image.hold"
 local pack = require "moonsand.pack"
 local parts_of = require "moonsand.image.parts"
 local reference = require "moonsand.image.reference"
@@ -115,7 +116,7 @@ end
 local function start(engine, o, how, plan)
   how.builder, how.anchor_image = build.builder(engine, how.builder), plan.base.id
   if not plan.text.tree then
-    return parts_of.hold(engine, plan.base.id)
+    return hold.take(engine, plan.base.id)
   end
   local ref, id = parts_of.tree(engine, o, how, plan)
   if not ref then

@@ -6,6 +6,7 @@ local core = require "moonsand.core"
 local declare = require "moonsand.image.declare"
 local dockerfile = require "moonsand.image.dockerfile"
 local errors = require "moonsand.errors"
+local hold = require "moonsand.image.hold"
 local json = require "moonsand.json"
 local store = require "moonsand.image.store"
 local used = require "moonsand.image.used"
@@ -43,19 +44,6 @@ function M.forget(engine, what)
 end
 
 local forget = M.forget
-
---- Gives the image a name of its own until the end of the block: an id alone is no name to every builder, and
---- a name that others may move is none to build on.
-function M.hold(engine, id)
-  local ref = name .. "work:" .. sha(id, tostring(os.time()), tostring(core.monotonic()), tostring({})):sub(1, 32)
-  local ok, err = store.tag(engine, id, ref)
-  if not ok then
-    return nil, err
-  end
-  return setmetatable({ ref = ref, id = id }, { __close = function()
-    forget(engine, ref .. "?noprune=1")
-  end })
-end
 
 -- Podman can lose a name when another one of the same image is given or taken at the same moment.
 local function lost(err, held)
@@ -136,7 +124,7 @@ function M.left(how)
   return how.due and math.max(how.due - core.monotonic(), 0.001)
 end
 
---- build.run with what is the same for all parts. held: names of hold() that it builds on.
+--- build.run with what is the same for all parts. held: names of hold.take() that it builds on.
 function M.run(engine, how, o, held)
   o.builder, o.network, o.proxy = how.builder, how.network, how.proxy
   -- A step of the packages stage that the builder remembers would tell nothing of what it holds; and what an
@@ -189,7 +177,7 @@ local function make_packages(engine, how, plan, tree)
     entries[#entries + 1] = { path = "moonsand/tree.json",
       data = json.encode { set = tree.labels["moonsand.packages"] or "" } }
   end
-  local from <close>, from_err = M.hold(engine, last and last.id or plan.base.id)
+  local from <close>, from_err = hold.take(engine, last and last.id or plan.base.id)
   if not from then
     return nil, from_err
   end
@@ -246,8 +234,8 @@ function M.tree(engine, o, how, plan)
   if not packages.extends then
     tree = nil
   end
-  local source <close>, source_err = M.hold(engine, packages.id)
-  local from <close>, from_err = M.hold(engine, tree and tree.id or plan.base.id)
+  local source <close>, source_err = hold.take(engine, packages.id)
+  local from <close>, from_err = hold.take(engine, tree and tree.id or plan.base.id)
   if not source or not from then
     return nil, source_err or from_err
   end

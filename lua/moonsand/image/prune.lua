@@ -1,5 +1,6 @@
---- Removes images of ours that nobody has used for a while.
+--- Removes images of ours that nobody has used for a while, and names that killed builds have left.
 local errors = require "moonsand.errors"
+local hold = require "moonsand.image.hold"
 local options = require "moonsand.options"
 local reference = require "moonsand.image.reference"
 local store = require "moonsand.image.store"
@@ -50,7 +51,35 @@ local function in_use(list, containers)
   return out
 end
 
+-- Takes the names that killed builds have left, and goes on as if they had never been; item.held says that a build
+-- is at work on it. An image that had no other name goes with it: somebody has taken its own away meanwhile.
+local function drop_names(engine, item, dry_run, out)
+  local left = {}
+  for _, ref in ipairs(item.refs) do
+    local state = hold.state(ref)
+    local ok, err = state == "abandoned", nil
+    if ok and not dry_run then
+      ok, err = store.remove(engine, ref)
+      ok = ok or err.code == "not_found"
+    end
+    if ok then
+      out.names[#out.names + 1] = { ref = ref, id = item.id }
+    elseif not err or err.code == "conflict" then -- a container uses the image that would go with it
+      left[#left + 1] = ref
+      item.held = item.held or state == "used"
+    else
+      return nil, err
+    end
+  end
+  item.gone = #left == 0 and #item.refs > 0
+  item.refs = left
+  return true
+end
+
 local function why_kept(item, now, o, busy)
+  if item.held then
+    return "a build is at work on it"
+  end
   local c = busy[item.id]
   if c then
     return ("the container %s uses it"):format(c.name)
@@ -84,18 +113,21 @@ end
 --- no others: those that were made more than older_than ago (no such limit by default), that this user has not
 --- used for unused_for (7 days), that no container uses, and that have no name but ours.
 --- Use is what this user on this machine has done: a sandbox was made of it, or engine:image found it.
+--- Names that builds give for as long as they last go when their controller is dead, or cannot be told and they are
+--- more than a day old; whatever image has them.
 --- dry_run: only say what would be removed.
 --- Times are seconds, or "30d"; 0: at once.
 ---@param given { unused_for: number|string|nil, older_than: number|string|nil, dry_run: boolean? }?
 --- In what it returns, removed and kept are lists of { id, refs, kind, size, made, used } (times in seconds since
 --- the epoch), kept with why; bytes is the sum of the sizes of removed: at most so much is free now, as images
 --- share layers.
----@return { removed: table[], kept: table[], bytes: integer }? pruned
+--- names is a list of { ref, id } of killed builds.
+---@return { removed: table[], kept: table[], names: table[], bytes: integer }? pruned
 ---@return moonsand.Error? err
 function M.prune(engine, given)
   local o = options.check("engine:prune", given or {}, schema, 2)
   o.unused_for, o.older_than = o.unused_for or default_unused, o.older_than or 0
-  local list, err = store.list(engine, { all = true, ours = true })
+  local list, err = store.list(engine, { all = true })
   if not list then
     return nil, err
   end
@@ -105,7 +137,7 @@ function M.prune(engine, given)
     return nil, err
   end
   local now, busy = os.time(), in_use(list, containers)
-  local out = { removed = {}, kept = {}, bytes = 0 }
+  local out = { removed = {}, kept = {}, names = {}, bytes = 0 }
   table.sort(list, function(a, b)
     local first, second = order[a.kind] or 0, order[b.kind] or 0
     if first ~= second then
@@ -113,8 +145,16 @@ function M.prune(engine, given)
     end
     return a.created > b.created
   end)
+  local function failed(e)
+    return errors.fail(e.code, e.message, { op = "prune", status = e.status })
+  end
   for _, item in ipairs(list) do
-    if order[item.kind] and (#item.refs > 0 or used.last(item.id)) then
+    local dropped
+    dropped, err = drop_names(engine, item, o.dry_run, out)
+    if not dropped then
+      return failed(err)
+    end
+    if order[item.kind] and not item.gone and (#item.refs > 0 or used.last(item.id)) then
       add_times(item)
       local entry = {
         id = item.id, refs = item.refs, kind = item.kind, size = item.size, made = item.made, used = item.used,
@@ -126,7 +166,7 @@ function M.prune(engine, given)
         if not ok and err.code == "conflict" then
           entry.why = err.message
         elseif not ok and err.code ~= "not_found" then
-          return errors.fail(err.code, err.message, { op = "prune", status = err.status })
+          return failed(err)
         end
       end
       if entry.why then
