@@ -180,18 +180,17 @@ describe("the headers", function()
     assert.is_nil(auth.header({ username = "u", password = "\xff\xfe\xfb>>>???" }, "h"):find "[+/]")
   end)
 
-  it("of a build have all registries that it needs", function()
-    config { auths = { ["h:5000"] = entry, ["https://index.docker.io/v1/"] = { identitytoken = "id" } } }
-    local header, errs = auth.config_header { "h:5000", "docker.io", "nobody" }
-    assert.same({}, errs)
+  it("of a build have all registries that the config file names", function()
+    config { auths = { ["h:5000"] = entry, ["https://index.docker.io/v1/"] = { identitytoken = "id" }, empty = {},
+      broken = { auth = "?" } }, credHelpers = { ["no.helper"] = "../x" } }
     assert.same({
       ["h:5000"] = { username = "user", password = secret, serveraddress = "h:5000" },
       ["https://index.docker.io/v1/"] = { identitytoken = "id", serveraddress = "https://index.docker.io/v1/" },
-    }, json.decode(base64.decode(header)))
+    }, json.decode(base64.decode(auth.config_header())))
     config "{"
-    header, errs = auth.config_header { "h:5000" }
-    assert.is_nil(header)
-    assert.equal("invalid", errs[1].code)
+    assert.is_nil(auth.config_header())
+    config { auths = {} }
+    assert.is_nil(auth.config_header())
   end)
 end)
 

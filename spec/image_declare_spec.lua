@@ -180,6 +180,9 @@ describe("reading a Dockerfile", function()
       { "# escape=`\nFROM `\n  a\n", "a" },
       { "FROM \\\n# comment\n\n  a\n", "a" },
       { "FROM a\r\nCOPY --from=b /x /x\r\n", "a b" },
+      { "FROM a\nRUN --network=none --mount=type=bind,from=b:1,target=/x \\\n --mount=from=c x --mount=from=d\n",
+        "a b:1 c" },
+      { "FROM a AS x\nRUN --mount=type=bind,from=x,target=/x y\nRUN --mount=type=cache,target=/from=z y\n", "a" },
       { "FROM a AS x\nCOPY --from=x / /\nCOPY --from=0 / /\n", "a" },
       { "FROM a\nRUN <<EOF\nFROM b\nEOF\nFROM c\n", "a c" },
       { "FROM a\nRUN echo '<<NEVER'\nFROM c\n", "a c" },
@@ -189,6 +192,11 @@ describe("reading a Dockerfile", function()
       { "FROM a\nARG X=q\nFROM ${X}\n", "a" },
     } do
       assert.equal(case[2], refs(case[1], case[3]), case[1])
+    end
+    for text, base in pairs { ["FROM a AS x\nCOPY --from=c / /\nFROM b\nCOPY --from=d / /\n"] = "b",
+      ["FROM a AS x\nFROM b\nFROM x\n"] = "a", ["FROM a\nFROM scratch\nCOPY --from=b / /\n"] = false } do
+      local found = dockerfile.read(text, {}).base
+      assert.equal(base, found and found.ref or false)
     end
     assert.is_true(dockerfile.read("FROM a\nRUN --mount=type=cache,target=/x y\n", {}).buildkit)
     assert.is_true(dockerfile.read("# syntax=docker/dockerfile:1\nFROM a\n", {}).buildkit)
@@ -200,6 +208,7 @@ describe("reading a Dockerfile", function()
     dockerfile.read(("ARG A=${A:-${A:-"):rep(2000) .. "\nFROM ${A}\n", {})
     dockerfile.read(("RUN <<A\n"):rep(5000), {})
     dockerfile.read("FROM " .. ("$"):rep(50000), {})
+    dockerfile.read("RUN " .. ("--mount=from=a "):rep(100000), {})
     assert.is_true(os.clock() - began < 2)
   end)
 end)

@@ -261,20 +261,39 @@ function M.header(auth, registry)
   return base64.encode_url(json.encode(wire(auth, registry)))
 end
 
---- The value of X-Registry-Config, for builds: the credentials of all these registries that have some.
----@param registries string[]
+local max_registries = 100
+
+-- The registries that the config file has something for, each once, in order.
+local function known(config)
+  local set, out = {}, {}
+  for _, entries in ipairs { config.auths, config.helpers } do
+    for key in pairs(entries) do
+      local host = host_of(key)
+      set[(key == hub_key or host == hub) and hub or host] = true
+    end
+  end
+  for name in pairs(set) do
+    out[#out + 1] = name
+  end
+  table.sort(out)
+  return table.move(out, 1, math.min(#out, max_registries), 1, {})
+end
+
+--- The value of X-Registry-Config, for builds: the credentials of all registries that Docker's config file names, as
+--- `docker build` sends them, for a builder finds names that nobody saw before (ONBUILD). Those that cannot be had
+--- are left out: whoever needs them hears it of the registry.
 ---@return string? header nil when there are none
----@return moonsand.Error[] errs of those whose credentials could not be had
-function M.config_header(registries)
-  local out, errs = {}, {}
-  for _, registry in ipairs(registries) do
-    local auth, err = M.find(registry)
+function M.config_header()
+  local path = M.config_path()
+  local config = path and M.parse(read_file(path) or "")
+  local out = {}
+  for _, registry in ipairs(config and known(config) or {}) do
+    local auth = M.find(registry)
     if auth then
       out[key_of(registry)] = wire(auth, registry)
     end
-    errs[#errs + 1] = err
   end
-  return next(out) and base64.encode_url(json.encode(out)) or nil, errs
+  return next(out) and base64.encode_url(json.encode(out)) or nil
 end
 
 return M

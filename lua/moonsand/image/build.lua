@@ -145,7 +145,7 @@ end
 ---@field proxy { http: string?, https: string?, no: string? }?
 ---@field no_cache boolean?
 ---@field timeout number? seconds for this build
----@field auth table<string, string>? headers with credentials
+---@field auth string? of auth.config_header(); BuildKit has no use for it
 ---@field anchor { pid: integer }? of anchor.start(), for Podman
 ---@field on_progress fun(event: table)?
 
@@ -163,7 +163,8 @@ function M.run(engine, o)
   local ok
   ok, err = engine:request {
     method = "POST", path = "/build?" .. query(o, o.builder), body_pack = o.pack, timeout = o.timeout or math.huge,
-    headers = o.auth, on_data = feed, on_sent = o.on_progress and function(bytes)
+    headers = o.auth and { ["X-Registry-Config"] = o.auth } or nil,
+    on_data = feed, on_sent = o.on_progress and function(bytes)
       o.on_progress { phase = "context", part = o.part, current = bytes, total = facts.bytes }
     end or nil,
   }

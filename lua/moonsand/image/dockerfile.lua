@@ -310,20 +310,40 @@ local function parse_args(rest, values, given)
   end
 end
 
---- What a Dockerfile builds on, before any builder has seen it: the images of its FROM and COPY --from (not its
---- own stages, not "scratch"), each once, in their order. What cannot be told is left to the builder.
+-- The images of RUN --mount=type=bind,from=IMAGE,...: flags stand before the command.
+local function mounted(rest)
+  local out = {}
+  local flag, at = rest:match "^(%-%-%S+)%s+()"
+  while flag do
+    local ref = flag:match "^%-%-mount=.*%f[^=,]from=([^,]+)"
+    if ref and not ref:find("$", 1, true) then
+      out[#out + 1] = ref
+    end
+    flag, at = rest:match("^(%-%-%S+)%s+()", at)
+  end
+  return out
+end
+
+--- What a Dockerfile builds on, before any builder has seen it: the images of its FROM, COPY --from and
+--- RUN --mount=from= (not its own stages, not "scratch"), each once, in their order. What cannot be told is left to
+--- the builder.
 ---@param source string
 ---@param given table<string, string> build arguments
----@return { images: { ref: string, platform: string? }[], buildkit: boolean } buildkit: it needs that builder
+---@return { images: { ref: string, platform: string? }[], base: table?, buildkit: boolean } base: that of images which
+--- the last stage begins with; buildkit: it needs that builder
 function M.read(source, given)
   local list, directives = instructions(source)
   local out, seen, stages, values, global, count = {}, {}, {}, {}, true, 0
+  local base
   local buildkit = directives.syntax ~= nil
   local function add(ref, platform)
     local lower = ref:lower()
-    if ref ~= "" and lower ~= "scratch" and not stages[lower] and not ref:find "^%d+$" and not seen[ref] then
-      seen[ref] = true
-      out[#out + 1] = { ref = ref, platform = platform }
+    if ref ~= "" and lower ~= "scratch" and not stages[lower] and not ref:find "^%d+$" then
+      if not seen[ref] then
+        seen[ref] = { ref = ref, platform = platform }
+        out[#out + 1] = seen[ref]
+      end
+      return seen[ref]
     end
   end
   for _, item in ipairs(list) do
@@ -342,13 +362,17 @@ function M.read(source, given)
       end)
       local ref, as = rest:match "^(%S+)%s+[Aa][Ss]%s+(%S+)$"
       ref = expand(ref or rest:match "^%S*", values)
-      add(ref, platform ~= "" and platform or nil)
+      base = add(ref, platform ~= "" and platform or nil) or stages[ref:lower()] or {}
       if as then
-        stages[as:lower()] = true
+        stages[as:lower()] = base
       end
     elseif item.name == "COPY" then
       local ref = item.rest:match "^%-%-from=(%S+)" or item.rest:match "^%-%-%S+%s+%-%-from=(%S+)"
       if ref and not ref:find("$", 1, true) then
+        add(ref)
+      end
+    elseif item.name == "RUN" then
+      for _, ref in ipairs(mounted(item.rest)) do
         add(ref)
       end
     end
@@ -356,7 +380,7 @@ function M.read(source, given)
       buildkit = true
     end
   end
-  return { images = out, buildkit = buildkit }
+  return { images = out, base = base and base.ref and base, buildkit = buildkit }
 end
 
 return M

@@ -7,6 +7,7 @@
 --- wheels are fetched, installed and compiled (image/wheels.py; its own last result is its cache); "tree", the base
 --- with Debian and Python packages; and the rest. A tree that only lacks some packages is extended by a small
 --- layer, for copying and packing up thousands of files again is what costs most.
+local auth = require "moonsand.image.auth"
 local base_of = require "moonsand.image.base"
 local build = require "moonsand.image.build"
 local core = require "moonsand.core"
@@ -237,6 +238,17 @@ local function context_pack(o, source)
   return p
 end
 
+-- A builder looks for what is not there any more in registries by itself, and not all of them have our credentials.
+local function still_there(engine, bases)
+  for _, base in ipairs(bases) do
+    local facts, err = store.inspect(engine, base.ref)
+    if not facts then
+      return nil, err
+    end
+  end
+  return true
+end
+
 local function make_dockerfile(engine, o, how)
   how.platform = o.platform or store.engine_platform(engine)
   local source, err = declare.bytes(o.dockerfile)
@@ -248,7 +260,8 @@ local function make_dockerfile(engine, o, how)
     args[pair[1]] = pair[2]
   end
   local read = dockerfile.read(source, args)
-  local parts, base = { "moonsand dockerfile 1", how.platform, o.target or "", source }, nil
+  local parts, bases = { "moonsand dockerfile 1", how.platform, o.target or "", source }, {}
+  local base
   for _, item in ipairs(read.images) do
     if reference.parse(item.ref) or reference.id(item.ref) then
       local one
@@ -258,7 +271,8 @@ local function make_dockerfile(engine, o, how)
       if not one then
         return nil, err
       end
-      base = one
+      bases[#bases + 1] = one
+      base = item == read.base and one or base
       parts[#parts + 1] = ("base %s %s"):format(item.ref, one.digest or one.id)
     end
   end
@@ -292,9 +306,14 @@ local function make_dockerfile(engine, o, how)
       ("%s in the context is a symbolic link out of it, and Podman takes no such context"):format(
       facts.escaping), { op = "build", step = "context", log = {} })
   end
+  local there
+  there, err = still_there(engine, bases)
+  if not there then
+    return nil, err
+  end
   local outcome
   outcome, err = parts_of.run(engine, how, { pack = p, source = source, dockerfile = own_name, args = args,
-    target = o.target,
+    target = o.target, auth = auth.config_header(),
     labels = { ["moonsand.kind"] = "image", ["moonsand.image"] = hash } }, {})
   if not outcome then
     return nil, err
