@@ -3,6 +3,7 @@
 -- Wants a package index; $PIP_CERT or $SSL_CERT_FILE is the CA bundle of both sides' builds.
 local bench = require "bench.lib"
 local command = require "moonsand.command"
+local context = require "moonsand.image.context"
 local declare = require "moonsand.image.declare"
 local moonsand = require "moonsand"
 
@@ -34,7 +35,7 @@ local function context_of(image, declaration, name)
   local dir = work .. "/" .. name
   bench.sh("mkdir -p " .. dir .. "/moonsand")
   write(dir .. "/Dockerfile", assert(image:dockerfile()))
-  for _, entry in ipairs(assert(declare.packages_context(declare.read(declaration)))) do
+  for _, entry in ipairs(assert(context.packages(declare.read(declaration)))) do
     write(dir .. "/" .. entry.path, entry.data)
   end
   if ca then

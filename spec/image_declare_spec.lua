@@ -1,6 +1,7 @@
 -- Declarations by themselves: one normal form whatever the order of keys, one Dockerfile, mistakes that name the
 -- option; and what is read of Dockerfiles and builders' words. No engine.
 local base64 = require "moonsand.base64"
+local context = require "moonsand.image.context"
 local core = require "moonsand.core"
 local declare = require "moonsand.image.declare"
 local dockerfile = require "moonsand.image.dockerfile"
@@ -10,10 +11,10 @@ local trace = require "moonsand.image.trace"
 
 local function everything(what, user)
   local o = assert(declare.read(what))
-  local files = assert(declare.files_context(o))
+  local files = assert(context.files(o))
   local written = dockerfile.write(o, { ref = "base:1", user = user }, files.parts)
   local out = { written.text, written.final, json.encode(written.args) }
-  for _, e in ipairs(declare.has_packages(o) and assert(declare.packages_context(o)) or {}) do
+  for _, e in ipairs(declare.has_packages(o) and assert(context.packages(o)) or {}) do
     out[#out + 1] = e.path .. "\0" .. e.data
   end
   local pack <close> = assert(core.pack())

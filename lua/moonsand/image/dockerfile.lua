@@ -106,7 +106,7 @@ end
 --- tree are nil when there are no Python packages.
 ---@param o moonsand.Declaration of kind "packages"
 ---@param base { ref: string, user: string? } user: the one in the base's configuration
----@param parts { source: string, target: string }[] of declare.files_context()
+---@param parts { source: string, target: string }[] of context.files()
 ---@return moonsand.WrittenDockerfile
 function M.write(o, base, parts)
   local plain_user = base.user or ""

@@ -10,8 +10,8 @@
 local auth = require "moonsand.image.auth"
 local base_of = require "moonsand.image.base"
 local build = require "moonsand.image.build"
+local context = require "moonsand.image.context"
 local core = require "moonsand.core"
-local declare = require "moonsand.image.declare"
 local dockerfile = require "moonsand.image.dockerfile"
 local errors = require "moonsand.errors"
 local hold = require "moonsand.image.hold"
@@ -148,14 +148,14 @@ local function make_declared(engine, o, how)
     end
   end
   local files
-  files, err = declare.files_context(o)
+  files, err = context.files(o)
   if not files then
     return nil, err
   end
   plan.text = dockerfile.write(o, { ref = base_name(base), user = user }, files.parts)
   plan.source, plan.packages_hash = plan.text.text, ""
   if plan.text.packages then
-    plan.packages, err = declare.packages_context(o)
+    plan.packages, err = context.packages(o)
     if not plan.packages then
       return nil, err
     end
@@ -213,7 +213,7 @@ end
 local own_name = ".moonsand.Dockerfile"
 
 local function slurp(path)
-  return declare.bytes { host = path }
+  return context.bytes { host = path }
 end
 
 local function context_pack(o, source)
@@ -251,7 +251,7 @@ end
 
 local function make_dockerfile(engine, o, how)
   how.platform = o.platform or store.engine_platform(engine)
-  local source, err = declare.bytes(o.dockerfile)
+  local source, err = context.bytes(o.dockerfile)
   if not source then
     return nil, err
   end
