@@ -3,6 +3,7 @@
 -- Plain build only: runs pip, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local engines = require "spec.support.engines"
+local moonsand = require "moonsand"
 local packages = require "spec.support.packages"
 
 local index = packages.index
@@ -103,6 +104,14 @@ print(json.dumps([tiny.VERSION, d.version, run("tiny-run"), run("tiny-script"), 
     made, err = image { requirements = { data = "--index-url https://127.0.0.1:9/simple/\ntiny\n" } }
     assert.is_nil(made)
     assert.equal("unreachable", err.code)
+    assert.matches("cannot be reached: 127.0.0.1: connection refused", err.message, 1, true)
+    -- soon, where nothing comes back at all
+    local began = moonsand.monotonic()
+    made, err = image { requirements = { data = "--index-url https://127.0.0.1:8444/simple/\ntiny\n" } }
+    assert.is_nil(made)
+    assert.equal("unreachable", err.code)
+    assert.matches("cannot be reached: 127.0.0.1: timed out", err.message, 1, true)
+    assert.is_true(moonsand.monotonic() - began < 15)
     -- and the next of a list is taken then
     made = assert(b.engine():image({ { from = engines.image,
       requirements = { data = "--index-url https://127.0.0.1:9/\nx\n" } },

@@ -1,7 +1,8 @@
 """A package index for specs: a few tiny wheels by HTTPS, with a certificate authority of its own.
 
 Containers of a build reach no service of this machine, so the index is inside: an image that has what this
-program writes serves https://127.0.0.1:8443/simple/ from a thread of the packages stage's own program.
+program writes serves https://127.0.0.1:8443/simple/ from a thread of the packages stage's own program. Port 8444
+never answers.
 
     index.py DIR    writes DIR/ca.pem, and in DIR/image the files of the image
 """
@@ -49,7 +50,7 @@ def evil():
 SERVER = '''
 import sys
 if "/moonsand/in/wheels.py" in getattr(sys, "orig_argv", ()):
-    import hashlib, http.server, os, ssl, threading
+    import hashlib, http.server, os, socket, ssl, threading
     FILES = "/spec/index/files/"
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -76,6 +77,15 @@ if "/moonsand/in/wheels.py" in getattr(sys, "orig_argv", ()):
 
         def log_message(self, *args):
             pass
+
+    # One that takes no connection and refuses none, as where packets are lost: what it has room for is there already.
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 8444))
+    silent.listen(0)
+    crowd = [socket.socket() for _ in range(4)]
+    for one in crowd:
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", 8444))
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 8443), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

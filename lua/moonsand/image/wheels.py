@@ -20,7 +20,7 @@ import sys
 import time
 
 from wheels_common import DELTA, IN, ROOT, TREES, WORK, Failure, canonical, say
-from wheels_fetch import build_wheel, check_pip, download, environment, install_compiler
+from wheels_fetch import build_wheel, check_index, check_pip, download, environment, indexes, install_compiler
 from wheels_root import installed, make_delta, name_set, share, tree_hash, update_root
 from wheels_unpack import install_new, scheme
 
@@ -32,10 +32,11 @@ def main():
     shutil.rmtree(WORK, ignore_errors=True)
     os.makedirs(WORK)
     os.umask(0o022)
-    check_pip()
     env = environment()
+    settings = check_pip(env)
     if options.get("build_apt"):
         install_compiler(env, options["build_apt"], False)
+    check_index(indexes(options, settings))
     say("resolving packages")
     packages = download(options, env)
     resolved = time.monotonic()

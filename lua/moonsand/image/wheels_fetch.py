@@ -1,22 +1,34 @@
 """What pip would install, as files: resolved and downloaded by pip, wheels built where there are none."""
 import os
+import queue
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
+import urllib.parse
+import urllib.request
 
 from wheels_common import FILES, IN, WORK, Failure, say, sha256
 
+# Seconds for a package index to take a connection, of all its addresses and of one; a lost packet is sent again after 1.
+PATIENCE, ONE_TRY = 4, 1.5
 
-def check_pip():
-    done = subprocess.run([sys.executable, "-m", "pip", "--version"], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
-    found = re.match(r"pip (\d+)\.(\d+)", done.stdout)
-    if done.returncode or not found:
+def check_pip(env):
+    """Is there a pip that will do? Returns what it is configured with: "global.index-url" -> value."""
+    pip = [sys.executable, "-m", "pip"]
+    asked = [subprocess.Popen(pip + words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+             for words in (["--version"], ["config", "list"])]
+    version, settings = [child.communicate()[0] for child in asked]
+    found = re.match(r"pip (\d+)\.(\d+)", version)
+    if asked[0].returncode or not found:
         raise Failure("pip", "the base image's Python has no pip (%s)" % sys.executable)
     if (int(found[1]), int(found[2])) < (22, 2):
-        raise Failure("pip", "the base image's pip is too old: %s, 22.2 is needed" % done.stdout.split(" from")[0])
+        raise Failure("pip", "the base image's pip is too old: %s, 22.2 is needed" % version.split(" from")[0])
+    return dict(re.findall(r"^([\w:.-]+)='(.*)'$", settings, re.M))
 
 
 def environment():
@@ -40,6 +52,77 @@ def environment():
                 pass
         env.update(PIP_CERT=bundle, REQUESTS_CA_BUNDLE=bundle, SSL_CERT_FILE=bundle, CURL_CA_BUNDLE=bundle)
     return env
+
+
+INDEX_OPTION = r"\s*(-i|--index-url|--extra-index-url)[ =]+(\S+)"
+ELSEWHERE = r"\s*(-f|--find-links|--no-index|-r|--requirement|-c|--constraint)\b|.*://|\s*[./]"
+
+
+def indexes(options, settings):
+    """The addresses of the package indexes that pip would ask; none when it may find all elsewhere."""
+    main, extra = None, []
+    for name in options["requirements"]:
+        with open(os.path.join(IN, name), encoding="utf-8", errors="replace") as f:
+            for line in f:
+                option = re.match(INDEX_OPTION, line)
+                if option and option[1] == "--extra-index-url":
+                    extra.append(option[2])
+                elif option:
+                    main = option[2]
+                elif re.match(ELSEWHERE, line):
+                    return []
+    # pip's files, then its environment: the later take the place of the earlier.
+    known = {}
+    for section in ("global", "download", ":env:"):
+        for key in ("index-url", "extra-index-url", "find-links", "no-index"):
+            known[key] = settings.get("%s.%s" % (section, key), known.get(key))
+    if known["find-links"] or known["no-index"]:
+        return []
+    return [main or known["index-url"] or "https://pypi.org/simple/"] + extra + (known["extra-index-url"] or "").split()
+
+
+def connect(url):
+    """Connects to who answers for the address, or to the proxy before it."""
+    there = urllib.parse.urlsplit(url)
+    if there.scheme not in ("http", "https") or not there.hostname:
+        raise ValueError(url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(there.scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(there.hostname):
+        there = urllib.parse.urlsplit(proxy if "://" in proxy else "http://" + proxy)
+    port = there.port or (80 if there.scheme == "http" else 443)
+    socket.create_connection((there.hostname, port), ONE_TRY).close()
+
+
+def check_index(urls):
+    """Fails when none of the addresses can be reached. pip itself would try for a minute where packets are lost."""
+    if not urls:
+        return
+    answers = queue.Queue()
+
+    def ask(url):
+        for pause in (0, 0.5):
+            time.sleep(pause)
+            try:
+                connect(url)
+                return answers.put(None)
+            except Exception as e:  # an address that makes no sense is for pip to explain
+                why = e
+        return answers.put(why)
+
+    for url in urls:
+        threading.Thread(target=ask, args=(url,), daemon=True).start()
+    due, why = time.monotonic() + PATIENCE, None
+    for _ in urls:
+        try:
+            why = answers.get(timeout=max(0.0, due - time.monotonic()))
+        except queue.Empty:
+            why = TimeoutError()
+        if not isinstance(why, OSError):
+            return
+    host = urllib.parse.urlsplit(urls[0]).hostname
+    what = "timed out" if isinstance(why, TimeoutError) else (why.strerror or str(why)).lower()
+    raise Failure("unreachable", "the package index cannot be reached: %s: %s" % (host, what))
 
 
 def run(argv, env, keep=200):
