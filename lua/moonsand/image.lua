@@ -55,9 +55,10 @@ local how_schema = {
 --- The order of keys means nothing. `from` in a list names bases in order of preference.
 ---
 --- how changes nothing of what is made: on_progress(event); builder "auto", "classic", "buildkit"; network "on"
---- or "none", for the build; ca: path of a PEM bundle that the build trusts, too; proxy { http =, https =, no = }
---- for the build; name: one more name; pull: look for newer bases; timeout, in seconds, for all of it; no_cache:
---- build even if it is there.
+--- or "none", for the build; ca: path of a PEM bundle that pip and apt trust, too, while they build (not the steps
+--- of `run` and of Dockerfiles; for apt, "auto" takes BuildKit, as Docker's classic builder cannot hand it over
+--- without leaving it in the image); proxy { http =, https =, no = } for the build; name: one more name; pull: look
+--- for newer bases; timeout, in seconds, for all of it; no_cache: build even if it is there.
 ---
 --- err.code: "not_found", "unreachable", "denied" of a base; "unreachable" also when the package index
 --- cannot be reached; "build" with err.step (the instruction) and err.log (its last lines); "conflict" when

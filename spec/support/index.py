@@ -1,11 +1,14 @@
-"""A package index for specs: a few tiny wheels by HTTPS, with a certificate authority of its own.
+"""A package index and a Debian mirror for specs: tiny packages by HTTPS, with a certificate authority of their own.
 
 Containers of a build reach no service of this machine, so the index is inside: an image that has what this
 program writes serves https://127.0.0.1:8443/simple/ from a thread of the packages stage's own program. Port 8444
 never answers.
 
+The mirror, https://127.0.0.1:8445/, has the package spec-hello; apt itself starts it when it updates its lists.
+
     index.py DIR    writes DIR/ca.pem, and in DIR/image the files of the image
 """
+import hashlib
 import io
 import os
 import subprocess
@@ -95,6 +98,25 @@ if "/moonsand/in/wheels.py" in getattr(sys, "orig_argv", ()):
 '''
 
 
+# Ends with the container of the step.
+MIRROR = '''
+import functools, http.server, os, ssl
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8445), functools.partial(Handler, directory="/spec/mirror"))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/spec/index/cert.pem", "/spec/index/key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+if os.fork() == 0:
+    for fd in (0, 1, 2):
+        os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+    server.serve_forever()
+'''
+
+
 def write(path, data):
     path = os.path.join(directory, path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -111,6 +133,25 @@ for name, data in (wheel("tiny", "1.0", entry="tiny-run"), wheel("tiny", "1.1", 
     write("image/spec/index/files/" + name, data)
 write("image/usr/lib/python3/dist-packages/spec_index.py", SERVER.encode())
 write("image/usr/lib/python3/dist-packages/spec_index.pth", b"import spec_index\n")
+write("deb/DEBIAN/control", b"Package: spec-hello\nVersion: 1.0\nArchitecture: all\nMaintainer: specs <specs@localhost>\n"
+      b"Description: says hello\n")
+write("deb/usr/share/spec-hello", b"hello\n")
+os.makedirs(os.path.join(directory, "image/spec/mirror"))
+deb = os.path.join(directory, "image/spec/mirror/spec-hello_1.0_all.deb")
+subprocess.run(["dpkg-deb", "--root-owner-group", "--build", os.path.join(directory, "deb"), deb], check=True,
+               stdout=subprocess.DEVNULL)
+with open(deb, "rb") as f:
+    data = f.read()
+packages = ("Package: spec-hello\nVersion: 1.0\nArchitecture: all\nMaintainer: specs <specs@localhost>\nFilename: "
+            "./spec-hello_1.0_all.deb\nSize: %d\nSHA256: %s\nDescription: says hello\n" % (
+                len(data), hashlib.sha256(data).hexdigest())).encode()
+write("image/spec/mirror/Packages", packages)
+write("image/spec/mirror/Release", b"SHA256:\n %s %d Packages\n" % (
+    hashlib.sha256(packages).hexdigest().encode(), len(packages)))
+write("image/spec/mirror.py", MIRROR.encode())
+write("image/etc/apt/sources.list", b"deb [trusted=yes] https://127.0.0.1:8445/ ./\n")
+write("image/etc/apt/apt.conf.d/spec", b'Dir::Etc::sourceparts "-";\n'
+      b'APT::Update::Pre-Invoke { "exec python3 /spec/mirror.py"; };\n')
 openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=spec index ca", "-keyout", "ca.key",
         "-out", "ca.pem")
 openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=index", "-keyout", "image/spec/index/key.pem", "-out", "index.csr")

@@ -27,7 +27,8 @@ local function base(b)
   if not bases[b.builder] then
     local files = {}
     for _, path in ipairs { "spec/index", "usr/lib/python3/dist-packages/spec_index.py",
-      "usr/lib/python3/dist-packages/spec_index.pth" } do
+      "usr/lib/python3/dist-packages/spec_index.pth",
+      "spec/mirror", "spec/mirror.py", "etc/apt/sources.list", "etc/apt/apt.conf.d/spec" } do
       files["/" .. path] = M.dir .. "/image/" .. path
     end
     bases[b.builder] = assert(b.image { from = engines.image, files = files, env = { BUILDER = b.builder } }).ref

@@ -94,13 +94,16 @@ end
 local offline = { "Temporary failure resolving", "Could not resolve", "Could not connect", "Unable to connect to",
   "Network is unreachable", "Connection timed out [" }
 
--- apt says by its words only that it reached nobody.
-local function apt_is_offline(outcome)
-  if not (outcome.step or ""):find("apt-get", 1, true) then
+local untrusted = { "ertificate verification failed", "No system certificates available" }
+
+-- apt says by its words only that it reached nobody, or somebody whom it does not know.
+local function apt_said(outcome, list)
+  local step = outcome.step or "" -- its beginning
+  if not step:find("apt-get", 1, true) and not step:find("DEBIAN_FRONTEND", 1, true) then
     return false
   end
   for _, line in ipairs(outcome.log) do
-    for _, words in ipairs(offline) do
+    for _, words in ipairs(list) do
       if line:find(words, 1, true) then
         return true
       end
@@ -109,13 +112,21 @@ local function apt_is_offline(outcome)
   return false
 end
 
+local function about_trust(o)
+  return "the package mirror's certificate is not trusted (" .. (not o.ca and "a CA bundle can be given for the build"
+    or o.builder == "classic" and "Docker's classic builder cannot show apt a CA bundle without leaving it in the "
+    .. "image; builder = \"buildkit\" can" or "nor is it by the CA bundle of the build") .. ")"
+end
+
 --- The error of a build that failed, with err.step (text of the instruction) and err.log (its last lines).
 local function failure(o, outcome)
   local message, code = outcome.failure.message, "build"
   local what = outcome.failed
   if what then
     message, code = what.message, what.code == "unreachable" and "unreachable" or "build"
-  elseif apt_is_offline(outcome) then
+  elseif apt_said(outcome, untrusted) then
+    message, code = about_trust(o), "unreachable"
+  elseif apt_said(outcome, offline) then
     message, code = "the package mirror cannot be reached: " .. message, "unreachable"
   elseif not outcome.step or outcome.step:find "^FROM" then
     code = progress.code(message, "build")
@@ -143,6 +154,7 @@ end
 ---@field platform string?
 ---@field network string? "none"; else containers of the build reach the outside
 ---@field proxy { http: string?, https: string?, no: string? }?
+---@field ca boolean? certificates were given for the build; for messages
 ---@field no_cache boolean?
 ---@field timeout number? seconds for this build
 ---@field auth string? of auth.config_header(); BuildKit has no use for it

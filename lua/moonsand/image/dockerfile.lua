@@ -32,14 +32,28 @@ local function run(script)
   return "RUN " .. json.encode { "/bin/sh", "-c", script }
 end
 
+--- Where a context has the certificates of a build, and where the step that runs apt finds them: /dev is no part of
+--- any image.
+M.ca = "moonsand/ca.pem"
+local ca_mount = "/dev/moonsand-ca.pem"
+
 -- What was installed is written down while apt still has its lists: name, version, architecture, hash.
 local apt_script = [[
 set -e
 export DEBIAN_FRONTEND=noninteractive
 list() { dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version} ${Architecture}\n' | sed -n 's/^ii *//p'; }
 before=$(list)
-apt-get -q -o Acquire::Retries=2 -o APT::Update::Error-Mode=any update
-apt-get -q -o Acquire::Retries=2 -o Dpkg::Use-Pty=0 install -y --no-install-recommends -- %s
+set -- -q -o Acquire::Retries=2 -o Dpkg::Use-Pty=0
+ca=
+if [ -e MOONSAND_CA ]; then
+  ca=$(mktemp) # what apt is told takes the place of the image's own list, and a mirror may be behind either
+  cat /etc/ssl/certs/ca-certificates.crt MOONSAND_CA >"$ca" 2>/dev/null || cat MOONSAND_CA >"$ca"
+  chmod 644 "$ca"
+  set -- "$@" -o "Acquire::https::CAInfo=$ca"
+fi
+apt-get "$@" -o APT::Update::Error-Mode=any update
+apt-get "$@" install -y --no-install-recommends -- %s
+rm -f $ca
 mkdir -p /usr/local/share/moonsand
 list | while read -r name version arch; do
   if ! printf '%%s\n' "$before" | grep -qxF "$name $version $arch"; then
@@ -52,6 +66,7 @@ apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
   /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/ldconfig/aux-cache
 ]]
+apt_script = apt_script:gsub("MOONSAND_CA", ca_mount)
 
 -- What pip would have uninstalled: files of the base's version of a package that is installed anew.
 local replaced_script = [[
@@ -93,6 +108,7 @@ end
 ---@field text string
 ---@field packages string?
 ---@field tree string?
+---@field apt string? the instruction in tree that runs apt
 ---@field extended string?
 ---@field final string
 ---@field args table<string, string> build arguments that text and final need
@@ -103,7 +119,7 @@ end
 --- can be kept and found again: packages (where Python packages are made ready), tree (the base with Debian and
 --- Python packages), extended (the same from an earlier tree that only lacks some), final (the rest). In those, what
 --- each starts from is a build argument, and the source of COPY --from=packages is set by part(). packages and
---- tree are nil when there are no Python packages.
+--- extended are nil when there are no Python packages, tree when there are no packages at all.
 ---@param o moonsand.Declaration of kind "packages"
 ---@param base { ref: string, user: string? } user: the one in the base's configuration
 ---@param parts { source: string, target: string }[] of context.files()
@@ -143,16 +159,17 @@ function M.write(o, base, parts)
   if newlines then
     table.insert(rest, 1, "ARG " .. M.newline)
   end
-  local out = { args = newlines and { [M.newline] = "\n" } or {} }
+  local out = { args = newlines and { [M.newline] = "\n" } or {}, apt = apt[1] }
   local start = { ("ARG %s=%s"):format(M.from, base.ref), ("FROM ${%s}"):format(M.from) }
+  out.final = text(start, rest)
   if not declare.has_packages(o) then
     local body = {}
     if #apt > 0 then
       append(body, as_root)
       append(body, apt)
       append(body, back)
+      out.tree = text(start, body)
     end
-    out.final = text(start, body, rest)
     out.text = text({ "FROM " .. base.ref }, body, rest)
     return out
   end
@@ -161,16 +178,24 @@ function M.write(o, base, parts)
   out.packages = text(start, as_root, fetch)
   out.tree = text(start, as_root, apt, whole, back)
   out.extended = text(start, { "COPY --from=packages /moonsand/delta/ /" })
-  out.final = text(start, rest)
   out.text = text({ "FROM " .. base.ref .. " AS packages" }, as_root, fetch, { "" }, { "FROM " .. base.ref }, as_root,
     apt,
     whole, back, rest)
   return out
 end
 
+--- The tree, with the certificates that lie at M.ca in the context before apt's eyes. Docker's classic builder cannot.
+---@param written moonsand.WrittenDockerfile
+---@return string
+function M.with_ca(written)
+  local at, stop = written.tree:find(written.apt, 1, true)
+  return ("%sRUN --mount=type=bind,source=%s,target=%s %s"):format(written.tree:sub(1, at - 1), M.ca, ca_mount,
+    written.apt:sub(#"RUN " + 1)) .. written.tree:sub(stop + 1)
+end
+
 --- A part with the image that its COPY --from takes, and with labels of ours.
 ---@param part string
----@param image string? a name
+---@param image string? a name, nil for a part that copies nothing
 ---@param labels table<string, string> names and values need no quoting
 ---@return string
 function M.part(part, image, labels)

@@ -3,7 +3,7 @@
 --- The hash is the tag. A build goes on without a name, and only the finished image that was seen to be right
 --- gets it, so nothing half-built ever has it, and two builders at once do each other no harm.
 ---
---- An image with Python packages is built in three parts, each an image that is kept: "packages", where
+--- An image with packages is built in up to three parts, each an image that is kept: "packages", where Python's
 --- wheels are fetched, installed and compiled (image/wheels.py; its own last result is its cache); "tree", the base
 --- with Debian and Python packages; and the rest. A tree that only lacks some packages is extended by a small
 --- layer, for copying and packing up thousands of files again is what costs most.
@@ -115,7 +115,8 @@ end
 
 --- What the last part starts from, under a name that stays for as long as this is open.
 local function start(engine, o, how, plan)
-  how.builder, how.anchor_image = build.builder(engine, how.builder), plan.base.id
+  local mounts = how.ca ~= nil and plan.text.apt ~= nil -- see dockerfile.with_ca()
+  how.builder, how.anchor_image = build.builder(engine, how.builder, mounts), plan.base.id
   if not plan.text.tree then
     return hold.take(engine, plan.base.id)
   end

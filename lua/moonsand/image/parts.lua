@@ -1,5 +1,5 @@
 --- Builds on the engine and the images that they leave for the next: names that live as long as a build, and
---- the parts of an image with Python packages.
+--- the parts of an image with packages.
 local anchor = require "moonsand.image.anchor"
 local build = require "moonsand.image.build"
 local core = require "moonsand.core"
@@ -126,7 +126,7 @@ end
 
 --- build.run with what is the same for all parts. held: names of hold.take() that it builds on.
 function M.run(engine, how, o, held)
-  o.builder, o.network, o.proxy = how.builder, how.network, how.proxy
+  o.builder, o.network, o.proxy, o.ca = how.builder, how.network, how.proxy, how.ca ~= nil
   -- A step of the packages stage that the builder remembers would tell nothing of what it holds; and what an
   -- index has changes. What it made is found again by names of our own.
   o.no_cache = how.no_cache or o.part == "packages"
@@ -171,7 +171,7 @@ local function make_packages(engine, how, plan, tree)
   end
   local entries = table.move(plan.packages, 1, #plan.packages, 1, {})
   if how.ca then
-    entries[#entries + 1] = { path = "moonsand/ca.pem", data = how.ca }
+    entries[#entries + 1] = { path = dockerfile.ca, data = how.ca }
   end
   if tree then
     entries[#entries + 1] = { path = "moonsand/tree.json",
@@ -208,10 +208,47 @@ local function make_packages(engine, how, plan, tree)
   return outcome
 end
 
+--- The text of the tree and what is sent with it. Certificates are mounted where a builder can; to copy them would
+--- leave them in a layer.
+local function tree_source(how, plan)
+  if how.ca and plan.text.apt and how.builder ~= "classic" then
+    return dockerfile.with_ca(plan.text), { { path = dockerfile.ca, data = how.ca } }
+  end
+  return plan.text.tree, {}
+end
+
+local function hold_if(engine, id)
+  if id then
+    return hold.take(engine, id)
+  end
+end
+
+--- The tree without Python packages, or with those of `packages`; of `tree`, when that only lacks some.
+local function make_tree(engine, how, plan, packages, tree)
+  local source <close>, source_err = hold_if(engine, packages and packages.id)
+  local from <close>, from_err = hold.take(engine, tree and tree.id or plan.base.id)
+  if source_err or from_err then
+    return nil, source_err or from_err
+  end
+  local text, entries = tree_source(how, plan)
+  if tree then
+    text, entries = plan.text.extended, {}
+  end
+  local content = dockerfile.part(text, source and source.ref, {
+    ["moonsand.kind"] = "tree", ["moonsand.packages"] = packages and packages.set or "",
+    ["moonsand.depth"] = tostring(tree and depth_of(tree) + 1 or 1) })
+  local p <close>, p_err = M.new_pack(content, entries)
+  if not p then
+    return nil, p_err
+  end
+  return M.run(engine, how, { pack = p, source = content, part = "tree", args = { [dockerfile.from] = from.ref } },
+    { from, source })
+end
+
 --- The base with the declaration's packages. Returns the name to build on and its image's id, or nil, err.
 function M.tree(engine, o, how, plan)
   local system = sha("tree", plan.base.id, how.platform, table.concat(declare.apt(o), " "))
-  local ref = name .. "tree:" .. short(sha(system, plan.text.packages, plan.text.tree, plan.packages_hash))
+  local ref = name .. "tree:" .. short(sha(system, plan.text.packages or "", plan.text.tree, plan.packages_hash))
   local latest = name .. "tree:latest-" .. short(system)
   if not how.no_cache then
     local facts, err = store.inspect(engine, ref)
@@ -222,39 +259,25 @@ function M.tree(engine, o, how, plan)
       return nil, err
     end
   end
-  local tree, err = earlier(engine, latest, "tree", how)
-  if err then
-    return nil, err
-  end
-  local packages
-  packages, err = make_packages(engine, how, plan, tree)
-  if not packages then
-    return nil, err
-  end
-  if not packages.extends then
-    tree = nil
-  end
-  local source <close>, source_err = hold.take(engine, packages.id)
-  local from <close>, from_err = hold.take(engine, tree and tree.id or plan.base.id)
-  if not source or not from then
-    return nil, source_err or from_err
-  end
-  local content = dockerfile.part(tree and plan.text.extended or plan.text.tree, source.ref, {
-    ["moonsand.kind"] = "tree", ["moonsand.packages"] = packages.set,
-    ["moonsand.depth"] = tostring(tree and depth_of(tree) + 1 or 1) })
-  local p <close>, p_err = M.new_pack(content, {})
-  if not p then
-    return nil, p_err
+  local tree, packages, err
+  if plan.text.packages then
+    tree, err = earlier(engine, latest, "tree", how)
+    if err then
+      return nil, err
+    end
+    packages, err = make_packages(engine, how, plan, tree)
+    if not packages then
+      return nil, err
+    end
   end
   local outcome
-  outcome, err = M.run(engine, how, { pack = p, source = content, part = "tree",
-    args = { [dockerfile.from] = from.ref } }, { source, from })
+  outcome, err = make_tree(engine, how, plan, packages, packages and packages.extends and tree)
   if not outcome then
     return nil, err
   end
   local ok
   ok, err = store.tag(engine, outcome.id, ref)
-  if ok then
+  if ok and packages then
     ok, err = M.move(engine, latest, outcome.id)
   end
   if not ok then

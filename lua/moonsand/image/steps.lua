@@ -82,6 +82,7 @@ function Reader:_text(piece)
 end
 
 function Reader:_text_line(line)
+  line = line:gsub("\27%[[%d;?]*%a", "") -- Docker puts one after what a program wrote to stderr
   local number, count, name = line:match "^Step (%d+)/(%d+) : (.*)$"
   if not number then
     number, count, name = line:match "^STEP (%d+)/(%d+): (.*)$"
