@@ -24,6 +24,9 @@ static void head_check(struct agent *a, int type, uint32_t len)
     case MS_F_CHECK:
         in_order = a->phase == PH_REQUEST && !a->probed;
         break;
+    case MS_F_PING:
+        in_order = a->phase == PH_REQUEST;
+        break;
     case MS_F_REQUEST:
         in_order = a->phase == PH_REQUEST;
         most = MS_PROTO_MAX;
@@ -85,6 +88,9 @@ static void frame_over(struct agent *a)
     case MS_F_CHECK:
         a->probed = true;
         probe_send(a);
+        break;
+    case MS_F_PING:
+        a->say_pong = true;
         break;
     case MS_F_REQUEST:
         request_take(a, whole, have); /* keeps it: argv and environment point into it */

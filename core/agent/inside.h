@@ -86,7 +86,7 @@ struct agent {
     pid_t main_pid;
     int status;          /* of the program, as from wait() */
     bool go, kill_asked; /* what the host wants and the main loop has not done */
-    bool probed, say_started, started;
+    bool probed, say_pong, say_started, started;
     bool ended, killing, alone;
     int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
