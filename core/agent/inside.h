@@ -147,6 +147,9 @@ int landlock_abi(void);
 int landlock_ruleset(int abi); /* a descriptor, or -1 and errno */
 int landlock_enter(int ruleset);
 
+/* filter.c */
+int filter_write(int fd); /* an array of struct sock_filter; -1 and errno */
+
 /* cgroup.c */
 int cgroup_version(void);
 void cgroup_read(struct counters *c);

@@ -34,6 +34,8 @@ typedef struct ms_seccomp_arg {
     X(clone, 1, {0, MS_NEW_NAMESPACES, 0}) \
     X(personality, 1, {0, 0, 0}) \
     X(personality, 1, {0, 0, MS_LOW}) \
+    /* Its own limits: those of the agent, which has the same user, would be in reach. */ \
+    X(prlimit64, 1, {0, MS_LOW, 0}) \
     /* UNIX, INET, INET6 with TCP and UDP. */ \
     X(socket, 1, {0, 0, 1}) \
     MS_RULE_INET(X, 2, 0) MS_RULE_INET(X, 2, 6) MS_RULE_INET(X, 2, 17) \
