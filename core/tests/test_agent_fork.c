@@ -5,7 +5,7 @@
 #define MS_AGENT_PATH "moonsand-agent"
 #endif
 
-static const server_plan plain;
+static const server_plan plain = {.tier_lowest = MS_TIER_NAMESPACES};
 
 static bool is(const host *h, int code, const char *out)
 {
