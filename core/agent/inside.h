@@ -92,15 +92,16 @@ struct server {
     int tmp_fd;   /* /tmp of the run to come, or under way */
     uint32_t tier, namespaces, descriptors;
     pid_t init_pid; /* 0: none */
+    pid_t program_pid;
     bool landlocked, served;
     bool gone; /* the last run's init has ended, and the snapshot is to be compared */
-    bool init_killed, dead;
+    bool killed, dead;
     bool python;
     const char *interpreter; /* its word in SERVER */
     char program[64];        /* the name of the file that it is */
     char words[4096];        /* the last that it said */
     size_t words_len;
-    uint64_t stop_at_ns; /* Landlock tier: when all of the run must be dead; 0 not asked yet */
+    uint64_t stop_at_ns; /* when all of a killed run must be dead; 0 not killed */
     const char *odd;     /* RETIRE's reason, when there is one */
     struct snapshot first;
 };
@@ -210,8 +211,8 @@ int job_send(struct agent *a, const int fds[]);
 void job_kill(struct agent *a);
 
 /* snapshot.c */
-/* Those of the container but this one and two more; how many, at most `room`. */
-size_t list_processes(pid_t *out, size_t room, pid_t one, pid_t other);
+/* Those of the container but this one, the server and the run's init; how many, at most `room`. */
+size_t list_processes(const struct agent *a, pid_t *out, size_t room);
 void snapshot_take(const struct agent *a, struct snapshot *s);
 const char *snapshot_odd(const struct snapshot *first, const struct snapshot *now);
 

@@ -234,6 +234,10 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
         pipe2(words, O_CLOEXEC) < 0)
         fail(a, "preload", errno, "cannot prepare the fork server", NULL);
     (void)fcntl(words[0], F_SETFL, O_NONBLOCK);
+    /* Who says READY knows its number in its own namespace only; the kernel translates it. */
+    const int on = 1;
+    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+        fail(a, "preload", errno, "cannot prepare the fork server", NULL);
     use_up_pids();
     st.control = pair[1];
     st.words = words[1];
@@ -365,7 +369,7 @@ void server_died(struct agent *a)
     a->phase = PH_END;
 }
 
-static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd)
+static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd, pid_t program_pid)
 {
     struct server *s = &a->server;
     if (s->tmp_fd >= 0)
@@ -376,7 +380,8 @@ static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd)
     s->landlocked = r->landlocked != 0;
     s->descriptors = r->descriptors;
     s->init_pid = r->init_pid;
-    s->init_killed = false;
+    s->program_pid = program_pid;
+    s->killed = false;
     s->stop_at_ns = 0;
     (void)snprintf(s->program, sizeof s->program, "%.63s", r->program);
     if (a->phase == PH_SERVER)
@@ -432,7 +437,7 @@ void server_event(struct agent *a)
     union control_message m;
     union {
         struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
+        char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } with;
     struct iovec part = {&m, sizeof m};
     struct msghdr h = {.msg_iov = &part,
@@ -448,16 +453,21 @@ void server_event(struct agent *a)
         return;
     }
     int fd = -1;
-    if (h.msg_controllen >= sizeof(struct cmsghdr))
-        memcpy(&fd, CMSG_DATA(&with.head), sizeof fd);
+    struct ucred sender = {0, 0, 0};
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c)) {
+        if (c->cmsg_type == SCM_RIGHTS)
+            memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        else if (c->cmsg_type == SCM_CREDENTIALS)
+            memcpy(&sender, CMSG_DATA(c), sizeof sender);
+    }
     switch (m.type) {
     case CONTROL_READY:
-        on_ready(a, &m.ready, fd);
+        on_ready(a, &m.ready, fd, sender.pid);
         break;
     case CONTROL_MAIN:
     case CONTROL_ENDED:
         if (a->phase != PH_RUN && a->phase != PH_END) {
-            if (!s->init_killed)
+            if (!s->killed)
                 give_up(a, "server", "preload", 0, "a copy of the interpreter ended before its run");
             break;
         }

@@ -96,9 +96,9 @@ static bool add_process(void *arg, const struct dirent64 *e)
     return l->n < l->room;
 }
 
-size_t list_processes(pid_t *out, size_t room, pid_t one, pid_t other)
+size_t list_processes(const struct agent *a, pid_t *out, size_t room)
 {
-    struct process_list l = {out, room, 0, one, other};
+    struct process_list l = {out, room, 0, a->server.pid, a->server.init_pid};
     (void)each_entry("/proc", add_process, &l);
     return l.n;
 }
@@ -117,8 +117,7 @@ void snapshot_take(const struct agent *a, struct snapshot *s)
         s->ipc = hash_file(s->ipc, ipc[i]);
     s->memory = cgroup_memory(&a->cgroup);
     s->descriptors = a->server.descriptors;
-    s->processes =
-        list_processes(pids, sizeof pids / sizeof *pids, a->server.pid, a->server.init_pid);
+    s->processes = list_processes(a, pids, sizeof pids / sizeof *pids);
 }
 
 /* RETIRE's reason, NULL when all is as it was. */
