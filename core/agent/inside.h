@@ -80,16 +80,17 @@ struct cgroup {
 
 /* What is the same before each run, or something was left behind. */
 struct snapshot {
-    uint64_t mounts, tmp, shm, ipc; /* hashes */
-    uint64_t memory;                /* bytes */
+    uint64_t mounts, tmp, shm, ipc, keepers; /* hashes */
+    uint64_t memory;                         /* bytes */
     size_t descriptors, processes;
 };
 
 struct server {
-    pid_t pid;    /* 0: none, runs are started by the agent itself */
-    int fd;       /* control socket */
-    int words_fd; /* its stdout and stderr; -1 at their end */
-    int tmp_fd;   /* /tmp of the run to come, or under way */
+    pid_t pid;        /* 0: none, runs are started by the agent itself */
+    int fd;           /* control socket */
+    int words_fd;     /* its stdout and stderr; -1 at their end */
+    int tmp_fd;       /* /tmp of the run to come, or under way */
+    int shared_fd[2]; /* the container's own /tmp and /dev/shm */
     uint32_t tier, namespaces, descriptors;
     pid_t init_pid; /* 0: none */
     pid_t program_pid;
@@ -177,7 +178,8 @@ bool fields_next(struct agent *a, struct fields *f, struct field *out);
 uint64_t field_number(struct agent *a, const struct field *f);
 char *field_text(struct agent *a, const struct field *f);
 char *field_path(struct agent *a, const struct field *f); /* absolute */
-/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once. */
+/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once.
+ */
 void fields_count(struct agent *a, const unsigned char *p, size_t n, size_t *counts, int tags,
                   uint64_t repeated);
 

@@ -76,8 +76,9 @@ static void test_python(host *h)
              "import sys, os, __main__\n"
              "print(sys.argv, __name__, __file__, __main__.__dict__ is globals(), sys.path[0],"
              " os.getcwd(), os.getenv('PATH'), os.environ.get('HOME'), len(os.environ))\n");
-    ok(is(h, 0, "['main.py', 'one', 'two words', ''] __main__ /tmp/work/main.py True /tmp/work "
-                "/tmp/work /usr/bin:/bin /tmp 2\n"),
+    ok(is(h, 0,
+          "['main.py', 'one', 'two words', ''] __main__ /tmp/work/main.py True /tmp/work "
+          "/tmp/work /usr/bin:/bin /tmp 2\n"),
        "arguments, environment, directory");
     plan code = {.argv = {"python3", "-c", "import sys; print(sys.argv, repr(sys.path[0]))", "a"}};
     host_run(h, &code, NULL, NULL);
@@ -149,13 +150,15 @@ static void test_limits(host *h)
        "too much of the other");
     plan killed = {SCRIPT(NULL), .kill_after_ms = 50};
     host_run(h, &killed, "main.py", "import time\ntime.sleep(60)\n");
-    ok(host_whole(h) && h->s.final.killed == MS_KILLED_HOST && h->s.final.signal == SIGKILL, "KILL");
+    ok(host_whole(h) && h->s.final.killed == MS_KILLED_HOST && h->s.final.signal == SIGKILL,
+       "KILL");
     plan never = {SCRIPT(NULL), .kill_after_ms = -1};
     host_run(h, &never, "main.py", "");
     ok(host_whole(h) && h->s.final.killed == MS_KILLED_HOST && !h->s.started, "KILL before GO");
     plan fsize = {SCRIPT(NULL), .fsize = 1000};
-    host_run(h, &fsize, "main.py", "open('/tmp/big', 'wb', 0).write(b'x' * 2000)\n"
-                                   "open('/tmp/big', 'ab', 0).write(b'x' * 2000)\n");
+    host_run(h, &fsize, "main.py",
+             "open('/tmp/big', 'wb', 0).write(b'x' * 2000)\n"
+             "open('/tmp/big', 'ab', 0).write(b'x' * 2000)\n");
     ok(host_whole(h) && h->s.final.exit_code == 1 && has(&h->s.err, "File too large"),
        "the file size limit");
     host_python(h, "print('well')");
@@ -313,7 +316,8 @@ static void test_lua(void)
         diag("%s: %s", h.s.stage, h.s.message);
     is_int(h.tier, MS_TIER_NAMESPACES, "its tier");
     plan p = {.argv = {"lua5.4", "main.lua", "a", "b c"}};
-    host_run(&h, &p, "main.lua", "print(greet('you'), arg[0], arg[1], ..., #arg, os.getenv('HOME'))");
+    host_run(&h, &p, "main.lua",
+             "print(greet('you'), arg[0], arg[1], ..., #arg, os.getenv('HOME'))");
     ok(is(&h, 0, "hello you\tmain.lua\ta\ta\t2\t/tmp\n"), "a run");
     host_run(&h, &p, "main.lua", "greet = nil; local function f() error('boom') end\nf()");
     is_str(h.s.err.data,
@@ -322,7 +326,8 @@ static void test_lua(void)
            "an error");
     is_int(h.s.final.exit_code, 1, "and its exit code");
     host_run(&h, &p, "main.lua", "x = = 1");
-    ok(host_whole(&h) && h.s.final.exit_code == 1 && has(&h.s.err, "lua5.4: main.lua:1: unexpected"),
+    ok(host_whole(&h) && h.s.final.exit_code == 1 &&
+           has(&h.s.err, "lua5.4: main.lua:1: unexpected"),
        "a syntax error");
     host_run(&h, &p, "main.lua",
              "print(greet ~= nil); io.open('/tmp/out/f', 'w'):write('kept'); os.exit(7, true)");
@@ -339,6 +344,100 @@ static void test_lua(void)
     host_close(&h);
     server_plan missing = {.language = "lua", .interpreter = "lua5.4", .preload = {"nosuch"}};
     ok(!host_open(&h, &missing) && strcmp(h.s.stage, "preload") == 0, "a module that is not there");
+    host_close(&h);
+}
+
+static bool opens(host *h)
+{
+    return ok(host_open(h, &plain), "a server");
+}
+
+static void test_hostile(uint64_t tier)
+{
+    host h;
+    if (!opens(&h))
+        return;
+    host_python(
+        &h, "import ctypes, os, signal\n"
+            "c = ctypes.CDLL(None, use_errno=True)\n"
+            "def bad(what, r):\n"
+            "    if r >= 0: print(what)\n"
+            "def call(f, *a):\n"
+            "    try:\n"
+            "        f(*a); return 0\n"
+            "    except OSError: return -1\n"
+            "def read(path):\n"
+            "    with open(path, 'rb') as f: f.read(1)\n"
+            "pids = [int(p) for p in os.listdir('/proc') if p.isdigit()]\n"
+            "assert len(pids) >= 4\n"
+            "keepers = sorted(pids)[:3]\n" /* agent, server, init */
+            "for p in keepers:\n"
+            "    for f in ('mem', 'environ', 'fd/3', 'maps', 'auxv', 'io', 'exe', 'root/tmp'):\n"
+            "        bad(f'read {p} {f}', call(read, f'/proc/{p}/{f}'))\n"
+            "    for f in ('oom_score_adj', 'comm', 'clear_refs', 'uid_map', 'attr/current'):\n"
+            "        bad(f'write {p} {f}', call(open, f'/proc/{p}/{f}', 'wb'))\n"
+            "    if p == keepers[2] and os.getppid() == 1: continue\n" /* no signal ends it */
+            "    if os.getppid() != 1: bad(f'kill {p}', call(os.kill, p, 0))\n"
+            "    d = os.open(f'/proc/{p}', os.O_RDONLY)\n"
+            "    bad(f'pidfd {p}', c.syscall(424, d, 0, None, 0))\n"
+            "    bad(f'prlimit {p}', c.prlimit(p, 7, None, (ctypes.c_long * 2)()))\n"
+            "    bad(f'vm {p}', c.process_vm_readv(p, None, 0, None, 0, 0))\n"
+            "    bad(f'ptrace {p}', c.ptrace(16, p, None, None))\n"
+            "bad('unshare', c.unshare(0x10000000)); bad('unshare', c.unshare(0x20000))\n"
+            "bad('clone3', c.syscall(435, None, 0)); bad('setns', c.setns(0, 0))\n"
+            "bad('mount', c.mount(b'x', b'/tmp', b'tmpfs', 0, None))\n"
+            "bad('umount', c.umount2(b'/tmp', 2)); bad('chroot', c.chroot(b'/tmp'))\n"
+            "bad('keyctl', c.syscall(250, 0, -3, 1)); bad('shmget', c.shmget(0, 4096, 0o1600))\n"
+            "bad('mq_open', c.syscall(240, b'q', 0o101, 0o600, None))\n"
+            "bad('bpf', c.syscall(321, 0, None, 0)); bad('uring', c.syscall(425, 1, None))\n"
+            "for path in ('/x', '/usr/x', '/run/x', '/dev/x', '/var/tmp/x', '/proc/self/comm',\n"
+            "             '/proc/self/oom_score_adj', '/proc/sys/kernel/hostname'):\n"
+            "    bad('write ' + path, call(open, path, 'w'))\n"
+            "print(open('/proc/self/oom_score_adj').read().strip())\n");
+    ok(is(&h, 0, "1000\n"), "no way out of the walls");
+    if (tier == MS_TIER_LANDLOCK) {
+        host_python(&h, "import os\n"
+                        "for p in os.listdir('/proc'):\n"
+                        "    try: os.setpriority(os.PRIO_PROCESS, int(p), 10)\n"
+                        "    except (OSError, ValueError): pass\n");
+        ok(h.s.finished && h.retired && strcmp(h.reason, "processes") == 0,
+           "who slows its keepers down ends the server: %s", h.reason);
+        host_close(&h);
+        if (!opens(&h))
+            return;
+    }
+    host_python(&h, "import os, sys\n"
+                    "os.chdir('/tmp'); os.makedirs('/tmp/a/b')\n"
+                    "for i in range(900):\n"
+                    "    os.mkdir('d'); os.chdir('d')\n"
+                    "open('f', 'w').close()\n"
+                    "os.chmod('/tmp/a/b', 0); os.chmod('/tmp/a', 0)\n"
+                    "for i in range(1000): open('/tmp/f%d' % i, 'w').close()\n"
+                    "open('/dev/shm/x', 'w').write('x' * 1000)\n"
+                    "os.symlink('/', '/tmp/root')\n"
+                    "try: os.chmod('/tmp', 0)\n"
+                    "except OSError: pass\n"
+                    "try: os.chmod('/dev/shm', 0)\n"
+                    "except OSError: pass\n"
+                    "print('made')\n");
+    ok(is(&h, 0, "made\n"), "a deep, wide and forbidden tree");
+    host_python(&h, "import os; print(os.listdir('/dev/shm'), sorted(os.listdir('/tmp')))\n");
+    ok(is(&h, 0, "[] ['out', 'work']\n"), "is gone before the next run");
+    host_python(&h, "import os\n"
+                    "for p in (1, os.getppid()):\n"
+                    "    for s in range(1, 65):\n"
+                    "        try: os.kill(p, s)\n"
+                    "        except OSError: pass\n"
+                    "print('tried')\n");
+    ok(is(&h, 0, "tried\n"), "signals to process 1 and the parent");
+    host_python(&h, "import socket\n"
+                    "s = socket.socket(socket.AF_UNIX); s.bind('\\0planted'); s.listen()\n"
+                    "import os\nif os.fork() == 0:\n    import time; time.sleep(60)\n");
+    ok(host_whole(&h) && h.s.final.stragglers == 1, "an abstract socket, and who holds it");
+    host_python(&h, "import socket\n"
+                    "try: socket.socket(socket.AF_UNIX).connect('\\0planted')\n"
+                    "except OSError as e: print(e.strerror)\n");
+    ok(is(&h, 0, "Connection refused\n"), "are gone");
     host_close(&h);
 }
 
@@ -389,8 +488,10 @@ int main(int argc, char **argv)
         test_tier(MS_TIER_NAMESPACES, "user,mnt,pid,ipc,uts,net,cgroup");
         test_preload();
         test_lua();
+        test_hostile(MS_TIER_NAMESPACES);
         harness_refuses_namespaces = true;
         test_tier(MS_TIER_LANDLOCK, "");
+        test_hostile(MS_TIER_LANDLOCK);
     }
     harness_close();
     return done_testing();
