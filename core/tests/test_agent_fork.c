@@ -1,4 +1,6 @@
 /* The agent with a fork server: real interpreters, real walls. */
+#include <dirent.h>
+
 #include "agent_server.h"
 
 #ifndef MS_AGENT_PATH
@@ -54,6 +56,18 @@ static void test_endings(host *h)
                h->s.final.stragglers == 0,
            "%s: exit %d, signal %d", ends[i].code, h->s.final.exit_code, h->s.final.signal);
     }
+}
+
+/* Output that nobody flushed, when the run's environment says that there is no buffer. */
+static void test_unbuffered(host *h)
+{
+    plan p = {SCRIPT(NULL), .env = "PYTHONUNBUFFERED=1"};
+    host_run(h, &p, "main.py",
+             "import os, sys\nprint('out', sys.stdout.name, end='')\nprint('err', end='',"
+             " file=sys.stderr)\nos._exit(3)\n");
+    ok(is(h, 3, "out <stdout>") && has(&h->s.err, "err"), "PYTHONUNBUFFERED");
+    host_python(h, "import os\nprint('out', end='')\nos._exit(3)\n");
+    ok(host_whole(h) && h->s.out.len == 0, "and without it");
 }
 
 /* What a program sees and prints is what it would be of its own interpreter. */
@@ -252,6 +266,7 @@ static void test_tier(uint64_t tier, const char *namespaces)
     is_str(h.namespaces, namespaces, "and namespaces");
     test_endings(&h);
     test_python(&h);
+    test_unbuffered(&h);
     test_fresh(&h);
     test_limits(&h);
     test_processes(&h);
@@ -299,6 +314,89 @@ static void test_preload(void)
     ok(!host_open(&h, &threads), "a script that leaves threads");
     is_str(h.s.stage, "preload", "stage");
     is_str(h.s.message, "RuntimeError: the preload script left threads running", "message");
+    host_close(&h);
+}
+
+/* ---- from outside -----------------------------------------------------------------------------
+ */
+
+static pid_t child_of(pid_t pid)
+{
+    char path[64];
+    int child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%d", &child) != 1)
+        child = 0;
+    fclose(f);
+    return child;
+}
+
+static long entries_of(const char *path)
+{
+    DIR *d = opendir(path);
+    long n = 0;
+    if (d == NULL)
+        return -1;
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n;
+}
+
+struct usage {
+    long descriptors, kib; /* of memory of its own; maps likewise */
+};
+
+static struct usage usage_of(pid_t pid)
+{
+    struct usage u = {0, 0};
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    u.descriptors = entries_of(path);
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "VmData:", 7) == 0)
+            u.kib = strtol(line + 7, NULL, 10);
+    if (f != NULL)
+        fclose(f);
+    return u;
+}
+
+/* Runs in great number leave nothing behind, neither in the agent nor in the server. */
+static void test_many(void)
+{
+    enum { RUNS = 1000, FIRST = 50 };
+    static const char *const who[] = {"the agent", "the server"};
+    struct usage before[2], after[2];
+    host h;
+    bool good = host_open(&h, &plain);
+    ok(good, "a server for many runs");
+    pid_t agent = child_of(h.pid);
+    const pid_t pids[] = {agent, child_of(agent)};
+    for (unsigned i = 0; i < RUNS && good; i++) {
+        char code[160], want[32];
+        snprintf(code, sizeof code,
+                 "open('/tmp/out/a', 'w').write('x')\nopen('/tmp/result', 'w').write('1')\n"
+                 "print(%u)\n",
+                 i);
+        snprintf(want, sizeof want, "%u\n", i);
+        host_python(&h, code);
+        good = is(&h, 0, want) && h.s.file_count == 1 && h.s.value.len == 1;
+        for (int k = 0; k < 2 && i == FIRST; k++)
+            before[k] = usage_of(pids[k]);
+    }
+    ok(good && h.readies == RUNS + 1, "%u runs, all good", h.readies - 1);
+    for (int k = 0; k < 2 && good; k++) {
+        after[k] = usage_of(pids[k]);
+        ok(before[k].descriptors > 2 && after[k].descriptors == before[k].descriptors &&
+               after[k].kib == before[k].kib,
+           "%s: %ld entries in fd, before %ld; %ld KiB, before %ld", who[k], after[k].descriptors,
+           before[k].descriptors, after[k].kib, before[k].kib);
+    }
     host_close(&h);
 }
 
@@ -487,6 +585,7 @@ int main(int argc, char **argv)
     else {
         test_tier(MS_TIER_NAMESPACES, "user,mnt,pid,ipc,uts,net,cgroup");
         test_preload();
+        test_many();
         test_lua();
         test_hostile(MS_TIER_NAMESPACES);
         harness_refuses_namespaces = true;

@@ -74,6 +74,29 @@ def _moonsand():
                 if hasattr(loaded, symbol):
                     getattr(loaded, symbol)(ctypes.c_int(n))
 
+    def stream(fd, old, raw):
+        # As the interpreter makes its own at its start.
+        f = io.FileIO(fd, "wb" if fd > 0 else "rb", closefd=False)
+        f.name = old.name
+        if fd == 0:
+            f = io.BufferedReader(f)
+        elif not raw:
+            f = io.BufferedWriter(f)
+        new = io.TextIOWrapper(f, old.encoding, old.errors, None if fd == 0 else "\n",
+                               write_through=raw and fd > 0, line_buffering=fd == 2 and not raw)
+        new.mode = old.mode
+        return new
+
+    def streams(unbuffered):
+        # What the server's own stand for has changed below them; the rest is as it was.
+        if sys.stdin is not None:
+            sys.stdin = sys.__stdin__ = stream(0, sys.stdin, False)
+        if unbuffered != was_unbuffered:
+            if sys.stdout is not None:
+                sys.stdout = sys.__stdout__ = stream(1, sys.stdout, unbuffered)
+            if sys.stderr is not None:
+                sys.stderr = sys.__stderr__ = stream(2, sys.stderr, unbuffered)
+
     def main_module():
         module = types.ModuleType("__main__")
         module.__builtins__ = builtins
@@ -108,6 +131,7 @@ def _moonsand():
         kind = "SourcelessFileLoader" if path.endswith(".pyc") else "SourceFileLoader"
         path = os.path.abspath(path)
         scope["__loader__"] = getattr(importlib.machinery, kind)("__main__", path)
+        scope["__annotations__"] = {}
         scope["__file__"] = path
         scope["__cached__"] = None
         exec(source_of(path), scope)
@@ -176,6 +200,7 @@ def _moonsand():
         return 0
 
     outer = attempt.__code__
+    was_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     present = set(sys.modules)
     present.add("__main__")
 
@@ -218,12 +243,7 @@ def _moonsand():
         argv = [os.fsdecode(a) for a in parts[:argc]]
         sys.orig_argv = argv
         blas(os.environ)
-        if sys.stdin is not None:
-            old = sys.stdin
-            sys.stdin = sys.__stdin__ = open(0, encoding=old.encoding, errors=old.errors,
-                                             closefd=False)
-        if os.environ.get("PYTHONUNBUFFERED"):
-            sys.stdout.reconfigure(write_through=True)
+        streams(bool(os.environ.get("PYTHONUNBUFFERED")))
         for path in reversed(os.environ.get("PYTHONPATH", "").split(":")):
             if path and path not in sys.path:
                 sys.path.insert(0, path)
@@ -238,6 +258,17 @@ def _moonsand():
             os.kill(os.getpid(), -code)
         os._exit(code)
 
+    def rehearse():
+        # What Python makes when it is first asked for (compile() alone: all types of syntax trees)
+        # is made here and not in each copy.
+        exec(compile(b"def f(a):\n    return [a, str(a)]\nf(1)\n", "<string>", "exec"), {})
+        os.path.dirname(os.path.realpath("/tmp/main.py"))
+        importlib.machinery.SourceFileLoader("__main__", "/tmp/main.py")
+        stream(0, sys.stdin, False)
+        with io.open_code("/dev/null") as f:
+            f.read()
+
+    rehearse()
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
