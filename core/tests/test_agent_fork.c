@@ -1,5 +1,6 @@
 /* The agent with a fork server: real interpreters, real walls. */
 #include <dirent.h>
+#include <elf.h>
 
 #include "agent_server.h"
 
@@ -400,6 +401,39 @@ static void test_many(void)
     host_close(&h);
 }
 
+/* Any image's interpreter must be able to load it: it asks for no library, and for no symbol that
+ * may not be missing. */
+static void test_library(void)
+{
+    static unsigned char bytes[1 << 20];
+    static const char name[] = MS_AGENT_PATH;
+    char path[1024];
+    snprintf(path, sizeof path, "%.*s/moonsand-fork.so", (int)(strrchr(name, '/') - name), name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, bytes, sizeof bytes) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (!ok(n > (ssize_t)sizeof(Elf64_Ehdr) && n < (ssize_t)sizeof bytes, "%s", path))
+        return;
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)bytes;
+    const Elf64_Shdr *sections = (const Elf64_Shdr *)(const void *)(bytes + head->e_shoff);
+    size_t needed = 0, unknown = 0, known = 0;
+    for (size_t i = 0; i < head->e_shnum; i++) {
+        const unsigned char *at = bytes + sections[i].sh_offset, *end = at + sections[i].sh_size;
+        for (; sections[i].sh_type == SHT_DYNAMIC && at < end; at += sizeof(Elf64_Dyn))
+            needed += ((const Elf64_Dyn *)(const void *)at)->d_tag == DT_NEEDED;
+        for (; sections[i].sh_type == SHT_DYNSYM && at < end; at += sizeof(Elf64_Sym)) {
+            const Elf64_Sym *symbol = (const Elf64_Sym *)(const void *)at;
+            bool weak = ELF64_ST_BIND(symbol->st_info) == STB_WEAK;
+            unknown += symbol->st_name != 0 && symbol->st_shndx == SHN_UNDEF && !weak;
+            known += symbol->st_shndx != SHN_UNDEF;
+        }
+    }
+    is_int(needed, 0, "it needs no library");
+    is_int(unknown, 0, "and no symbol");
+    ok(known >= 5, "and has its own");
+}
+
 static void test_lua(void)
 {
     host h;
@@ -584,6 +618,7 @@ int main(int argc, char **argv)
         measure(strtoul(argv[2], NULL, 10), argc > 3 ? argv[3] : NULL);
     else {
         test_tier(MS_TIER_NAMESPACES, "user,mnt,pid,ipc,uts,net,cgroup");
+        test_library();
         test_preload();
         test_many();
         test_lua();
