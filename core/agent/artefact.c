@@ -15,14 +15,6 @@
 #define VISITED_MORE 65536 /* entries looked at beyond those that may be taken */
 #define OPEN_HOSTILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-struct entry { /* struct linux_dirent64 */
-    uint64_t ino;
-    int64_t off;
-    uint16_t len;
-    uint8_t type;
-    char name[];
-};
-
 struct level {
     int fd;
     long have, at;

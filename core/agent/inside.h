@@ -85,6 +85,14 @@ struct snapshot {
     size_t descriptors, processes;
 };
 
+struct entry { /* struct linux_dirent64, which getdents64 writes */
+    uint64_t ino;
+    int64_t off;
+    uint16_t len;
+    uint8_t type;
+    char name[];
+};
+
 struct server {
     pid_t pid;        /* 0: none, runs are started by the agent itself */
     int fd;           /* control socket */

@@ -13,14 +13,6 @@
 #define HASH_START 0xcbf29ce484222325u
 #define MEMORY_SLACK ((uint64_t)32 << 20)
 
-struct dirent64 {
-    uint64_t ino;
-    int64_t off;
-    uint16_t len;
-    uint8_t type;
-    char name[];
-};
-
 /* FNV-1a: tells apart what differs; nobody can choose what is hashed and gain by it. */
 static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
 {
@@ -45,7 +37,7 @@ static uint64_t hash_file(uint64_t h, const char *path)
 }
 
 /* Calls seen(arg, entry) for each entry but "." and ".."; false: the directory cannot be read. */
-static bool each_entry(const char *path, bool (*seen)(void *, const struct dirent64 *), void *arg)
+static bool each_entry(const char *path, bool (*seen)(void *, const struct entry *), void *arg)
 {
     _Alignas(8) char buf[8192];
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -55,7 +47,7 @@ static bool each_entry(const char *path, bool (*seen)(void *, const struct diren
     bool more = true;
     while (more && (n = syscall(SYS_getdents64, fd, buf, sizeof buf)) > 0)
         for (long at = 0; at < n && more;) {
-            const struct dirent64 *e = (const struct dirent64 *)(const void *)(buf + at);
+            const struct entry *e = (const struct entry *)(const void *)(buf + at);
             at += e->len;
             if (strcmp(e->name, ".") != 0 && strcmp(e->name, "..") != 0)
                 more = seen(arg, e);
@@ -64,7 +56,7 @@ static bool each_entry(const char *path, bool (*seen)(void *, const struct diren
     return true;
 }
 
-static bool add_entry(void *arg, const struct dirent64 *e)
+static bool add_entry(void *arg, const struct entry *e)
 {
     uint64_t *h = arg;
     *h = hash_bytes(*h, e->name, strlen(e->name) + 1);
@@ -85,7 +77,7 @@ struct process_list {
     pid_t one, other;
 };
 
-static bool add_process(void *arg, const struct dirent64 *e)
+static bool add_process(void *arg, const struct entry *e)
 {
     struct process_list *l = arg;
     if (e->name[0] < '1' || e->name[0] > '9')

@@ -12,14 +12,6 @@
 
 #define BUDGET_NS 2000000000u
 
-struct dirent64 {
-    uint64_t ino;
-    int64_t off;
-    uint16_t len;
-    uint8_t type;
-    char name[];
-};
-
 struct wiping {
     int top;
     uint64_t until, moved;
@@ -64,7 +56,7 @@ static bool empty(struct wiping *w, int dir)
             return false;
         while ((n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0)
             for (long at = 0; at < n;) {
-                const struct dirent64 *e = (const struct dirent64 *)(const void *)(buf + at);
+                const struct entry *e = (const struct entry *)(const void *)(buf + at);
                 at += e->len;
                 if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
                     continue;

@@ -147,13 +147,8 @@ static __attribute__((noinline)) long make_init(void)
     if (server.tier == MS_TIER_NAMESPACES)
         pid = raw(clone3, &args, sizeof args);
     else /* where namespaces are refused, clone3 often is */
-#if defined(__x86_64__)
         pid = raw(clone, CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, 0,
                   &server.init_pid, 0, 0);
-#else
-        pid = raw(clone, CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, 0,
-                  &server.init_pid, 0, 0);
-#endif
     if (pid == 0) {
         init();
         return IS_PROGRAM;
