@@ -197,13 +197,14 @@ static void used_once(seen *s, const char *name, const char *image)
 
     /* Cancelled while it waits for a worker, and while it runs. */
     s->done = 0;
-    start(s, "import time\ntime.sleep(30)");
+    moonsand_run *first_one = start(s, "import time\ntime.sleep(30)");
     moonsand_run *second = start(s, "import time\ntime.sleep(30)"), *third = start(s, "print(3)");
     is_str(moonsand_run_phase(third), "queued", "%s: a run that waits", name);
     moonsand_run_free(third);
     drive_for(s, 20 * MS_MS);
     moonsand_run_cancel(second);
     ok(until_done(s, 1) && s->status == MOONSAND_S_CANCELLED, "%s: is cancelled", name);
+    moonsand_run_free(first_one);
     reset(s);
     is_int((long)moonsand_engine_pending(s->v.engine), 0, "%s: nothing is left", name);
 }
