@@ -94,7 +94,7 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as mem:
         while at >= 0:
             found.add(bytes(data[at + 7:at + 13])); at = data.find(word, at + 1)
 print(sorted({n.decode() for n in names for x in found if x.startswith(n)}))
-]] })
+]] }
       assert.equal("['own']\n", said(after))
       follows(before, after)
     end)

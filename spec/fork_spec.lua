@@ -68,7 +68,8 @@ engines.each(describe, "fork mode", function(kind)
   end)
 
   it("gives the results that a container of its own gives", function()
-    local warm, fresh = fork { preload = { "json", "inspect" }, stdout = "2m" }, engines.box(kind, { timeout = 20, stdout = "2m" })
+    local warm = fork { preload = { "json", "inspect" }, stdout = "2m" }
+    local fresh = engines.box(kind, { timeout = 20, stdout = "2m" })
     -- The fresh containers two at a time: they are what takes long here.
     local wanted = moonsand.map(same, 2, function(entry)
       local r, err = fresh:run(what(entry))

@@ -61,7 +61,7 @@ for n in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, 
 print(%d)]] },
   { of = 60, status = "ok", stdout = "%d\n", code = [[
 import ctypes, os, sys
-for name in ("/proc/self/mem", "/proc/1/mem", "/proc/1/fd/0", "/proc/2/mem", "/.moonsand/agent", "/proc/sys/kernel/core_pattern"):
+for name in ("/proc/self/mem", "/proc/1/mem", "/proc/1/fd/0", "/proc/2/mem", "/.moonsand/agent", "/proc/sys/vm/x"):
     try: os.write(os.open(name, os.O_RDWR), b"x" * 100)
     except OSError: pass
 for fd in range(3, 64):

@@ -100,7 +100,7 @@ for d in ("/", "/var/tmp", "/run", "/etc", "/home", "/dev", "/dev/mqueue", "/.mo
         done.append(d)
     except OSError: pass
 if not done: raise PermissionError(errno.EACCES, "nowhere") ]],
-    look = [[return [os.path.exists(d + "/planted") for d in ("", "/var/tmp", "/run", "/etc", "/home", "/dev", "/dev/mqueue")] ]],
+    look = [[return [os.path.exists(d + "/planted") for d in ("", "/var/tmp", "/run", "/etc", "/dev")] ]],
   },
   {
     name = "a full /tmp and /dev/shm",
@@ -149,7 +149,8 @@ for path in ("/tmp", "/dev/shm"):
     try: os.chmod(path, 0)
     except PermissionError: pass
 os.chmod(os.environ["MOONSAND_OUTPUT"], 0) ]],
-    look = [[return [oct(os.stat(p).st_mode) for p in ("/tmp", "/dev/shm")] + [os.access(os.environ["MOONSAND_OUTPUT"], os.W_OK)] ]],
+    look = [[
+return [oct(os.stat(p).st_mode) for p in ("/tmp", "/dev/shm")], os.access(os.environ["MOONSAND_OUTPUT"], os.W_OK) ]],
   },
   {
     name = "a result that the next one would be said to have",
@@ -279,7 +280,7 @@ except OSError as e: return e.errno ]],
     plant = [[
 def listen():
     global s
-    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 4321)); s.listen()
+    s = socket.socket(); s.bind(("127.0.0.1", 4321)); s.listen()
 daemon(listen) ]],
     look = [[
 s = socket.socket()
@@ -321,10 +322,15 @@ for n in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_STACK, 
     look = [[
 with open("/proc/self/limits") as f: return f.read() ]],
   },
-  { name = "niceness", plant = [[os.setpriority(os.PRIO_USER, 0, 7)]], look = [[return os.getpriority(os.PRIO_PROCESS, 0)]] },
+  {
+    name = "niceness of all processes that one may name",
+    plant = [[os.setpriority(os.PRIO_USER, 0, 7)]],
+    look = [[return os.getpriority(os.PRIO_PROCESS, 0)]],
+  },
   {
     name = "CPUs",
-    plant = [[os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))]],
+    plant = [[
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)) ]],
     look = [[return os.sched_getaffinity(0), os.sched_getscheduler(0)]],
   },
   {
@@ -415,12 +421,13 @@ sys.set_int_max_str_digits(700); threading.stack_size(1 << 20); socket.setdefaul
 random.seed = lambda *a: None ]],
     look = [[
 import decimal, gc, warnings
-return (sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), gc.get_threshold(), decimal.getcontext().prec,
-    len(warnings.filters), time.tzname, sys.get_int_max_str_digits(), threading.stack_size(), socket.getdefaulttimeout()) ]],
+return (sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), gc.get_threshold(),
+    decimal.getcontext().prec, len(warnings.filters), time.tzname, sys.get_int_max_str_digits(), threading.stack_size(),
+    socket.getdefaulttimeout()) ]],
   },
   {
     name = "another value of an interned number, written over the interpreter's memory",
-    plant = [[ctypes.c_long.from_address(id(200) + 24 if x86 else id(200) + 24).value = 201]],
+    plant = [[ctypes.c_long.from_address(id(200) + 24).value = 201]],
     look = [[return int("200") + 0 == 100 + 101]],
   },
   {

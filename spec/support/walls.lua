@@ -52,8 +52,8 @@ v = os.statvfs("/tmp"); r["tmp_bytes"], r["tmp_inodes"] = v.f_blocks * v.f_frsiz
 print(json.dumps(r))
 ]]
 
--- What attacks share: a child of the program's own to try each attack on, and the numbers of all others. Where a run has
--- a pid namespace of its own, /proc still is the container's: numbers there are not those that calls take.
+-- What attacks share: a child of the program's own to try each attack on, and the numbers of all others. Where a run
+-- has a pid namespace of its own, /proc still is the container's: numbers there are not those that calls take.
 local prelude = [[
 import array, ctypes, errno, fcntl, os, platform, resource, signal, stat, time
 libc = ctypes.CDLL(None, use_errno=True)
