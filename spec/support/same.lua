@@ -35,7 +35,8 @@ return {
   { "an exit in a thread", { code = "import sys, threading\nt = threading.Thread(target=sys.exit, args=(3,)); t.start()"
     .. "\nt.join(); print('on')" }, out = "^on\n$" },
   { "an exception in a thread", { code = "import threading\n"
-    .. "t = threading.Thread(target=lambda: 1/0, name='t'); t.start(); t.join()" }, status = "ok", err = "Exception in thread t:.*ZeroDivisionError" },
+    .. "t = threading.Thread(target=lambda: 1/0, name='t'); t.start(); t.join()" }, status = "ok",
+    err = "Exception in thread t:.*ZeroDivisionError" },
   { "a thread that is waited for", { code = "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.1), "
     .. "print('last'))).start(); print('first')" }, out = "^first\nlast\n$" },
   { "what is to be done at the end", { code = "import atexit; atexit.register(print, 'bye'); print('hi')" },
