@@ -62,7 +62,8 @@ np.random.seed(1); random.seed(1)
         seen[line] = true
       end
     end
-    assert.equal("0.417022004702574\n", (said { code = "import numpy; numpy.random.seed(1); print(numpy.random.rand())" }))
+    local of_one = said { code = "import numpy; numpy.random.seed(1); print(numpy.random.rand())" }
+    assert.equal("0.417022004702574\n", of_one)
     assert.is_nil(seen["0.417022004702574"])
   end)
 
