@@ -1,4 +1,5 @@
 --- A connection to a Docker-compatible engine.
+local budget = require "moonsand.budget"
 local errors = require "moonsand.errors"
 local image = require "moonsand.image"
 local json = require "moonsand.json"
@@ -339,6 +340,7 @@ Engine.prune = prune.prune
 --- Ends it: what still runs is cancelled, containers are removed (at most 5 s). Safe twice.
 function Engine:close()
   self._raw:close()
+  budget.settle() -- its pools are gone: others may grow
 end
 
 Engine.__close = Engine.close

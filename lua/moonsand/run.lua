@@ -150,6 +150,7 @@ function M.start(sandbox, what)
     files = what.files,
     stdin = pulled or what.stdin,
     timeout = what.timeout,
+    trust_key = what.trust_key,
     stream_stdout = what.on_stdout ~= nil,
     stream_stderr = what.on_stderr ~= nil,
   }
