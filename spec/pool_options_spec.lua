@@ -43,7 +43,7 @@ describe("a pool of fresh containers", function()
     assert.same({ mode = "container", workers = 3 }, take { pool = 3 })
     assert.same({ mode = "container", workers = 3 }, take { pool = "3" })
     assert.same({ mode = "container", workers = "auto" }, take { pool = "auto", mode = "container" })
-    for _, value in ipairs { 0, -1, 1.5, 1001, "some", "", 0 / 0, math.huge, true, {}, "99999999999999999999" } do
+    for _, value in ipairs { 0, -1, 1.5, 1025, "some", "", 0 / 0, math.huge, true, {}, "99999999999999999999" } do
       refused({ pool = value }, "'pool'", "auto")
     end
   end)
@@ -102,7 +102,7 @@ describe("what is loaded beforehand", function()
     plan, err = take { mode = "fork", preload_script = "/" }
     assert.is_nil(plan)
     assert.matches("preload script / is a directory", err.message)
-    for _, bad in ipairs { {}, { code = 5 }, { code = "", path = "x" }, 5, "", "a\0b" } do
+    for _, bad in ipairs { {}, { code = 5 }, { code = "", path = "x" }, { code = "a\0b" }, 5, "", "a\0b" } do
       refused({ mode = "fork", preload_script = bad }, "preload_script")
     end
   end)

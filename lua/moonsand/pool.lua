@@ -8,10 +8,12 @@ local M = {}
 
 ---@class moonsand.PoolEvent
 ---@field type string "starting", "ready", "handed_out", "returned", "retired", "failed", "fell_back"
----@field container string? its name
----@field reason string? why it was retired
----@field runs integer how many it has had
----@field duration_s number what it took to get there
+---@field container string? its name, when it has one
+---@field reason string? of "retired": "used", "runs", "age", "key", "health", "tampered", "oom" ...; as in stats().retired
+---@field detail string? of "retired": what was found
+---@field runs integer that it was handed out to so far
+---@field duration_s number "ready": since starting; "handed_out": how long the run waited; "returned": since the run's
+--- result; "retired": its age; else 0
 ---@field error moonsand.Error? of "failed" and "fell_back"
 ---@field missed integer? so many events before this one were lost, because nobody called the loop's step in time
 

@@ -1,8 +1,11 @@
 --- The options of engine:sandbox that keep containers or interpreters ready, and which of them go together.
+local errors = require "moonsand.errors"
 local options = require "moonsand.options"
 local program = require "moonsand.program"
 
 local M = {}
+
+M.most = 1024 -- containers of a pool, the core's limit
 
 --- A number of containers, or "auto".
 ---@return integer|"auto"
@@ -18,8 +21,6 @@ function M.workers(name, value, level)
   end
   return n
 end
-
-M.most = 1000
 
 --- { "numpy", "os.path" }; what is wrong with one is said here, before a container is made for it.
 local function modules(name, value, level)
@@ -52,8 +53,8 @@ local function script(name, value, level)
         error(("option '%s' has no %s (it has code)"):format(name, options.show(key)), level + 1)
       end
     end
-    if type(value.code) ~= "string" then
-      error(("option '%s' is a path or { code = \"...\" }"):format(name), level + 1)
+    if type(value.code) ~= "string" or value.code:find("\0", 1, true) then
+      error(("option '%s' is a path or { code = \"...\" }, a program's text without NUL bytes"):format(name), level + 1)
     end
     return value
   elseif type(value) ~= "string" then
@@ -142,6 +143,9 @@ function M.take(o, level)
     local text, err = program.read_file(plan.preload_script, "preload script")
     if not text then
       return nil, err
+    elseif text:find("\0", 1, true) then
+      return errors.fail("invalid", ("preload script %s holds a NUL byte: it is no program's text"):format(
+        plan.preload_script))
     end
     plan.preload_script = text
   end

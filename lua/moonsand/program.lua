@@ -187,6 +187,16 @@ local function stdin(name, value, level)
   return value
 end
 
+local longest_key = 256 -- bytes, the core's limit
+
+local function trust_key(name, value, level)
+  options.text(name, value, level + 1)
+  if #value > longest_key then
+    error(("option '%s' is a text of at most %d bytes, got %d"):format(name, longest_key, #value), level + 1)
+  end
+  return value
+end
+
 --- Options of box:run and box:start.
 M.schema = {
   script = any_string,
@@ -199,7 +209,7 @@ M.schema = {
   params = options.table,
   stdin = stdin,
   timeout = options.duration,
-  trust_key = options.text,
+  trust_key = trust_key,
   on_stdout = options.func,
   on_stderr = options.func,
 }

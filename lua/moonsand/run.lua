@@ -190,7 +190,7 @@ function Run:done()
   return self.finished
 end
 
---- "preparing", "creating", "starting", "running", "ending", "done".
+--- "queued" (for a worker of the pool), "preparing", "creating", "starting", "running", "ending", "done".
 ---@return string
 function Run:phase()
   return self.finished and "done" or self._raw:phase()
