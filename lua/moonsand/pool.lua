@@ -104,7 +104,7 @@ end
 function M.new(raw, engine, want, on_pool)
   local self = setmetatable({ _raw = raw, _on_pool = on_pool, _gates = {} }, Pool)
   self._share = budget.join(engine:facts(), want, function(count)
-    raw:pool_resize(count)
+    assert(raw:pool_resize(count)) -- fails for want of memory only, where Lua raises, too
   end, function()
     return raw:is_open()
   end)

@@ -148,7 +148,7 @@ function Result:summary()
     out.artefacts[i] = { path = a.path, bytes = #a.data, mode = a.mode }
   end
   out.rejected_artefacts = json.array(self.rejected_artefacts)
-  for _, list in ipairs { "exceptions", "capabilities" } do
+  for _, list in ipairs { "exceptions", "capabilities", "namespaces" } do
     if type(out.isolation[list]) == "table" then
       json.array(out.isolation[list])
     end

@@ -167,6 +167,14 @@ function M.new(engine, given, level)
   }, Sandbox)
 end
 
+--- What a pool's callback raised comes out here, too.
+local function build(self, script, given, level)
+  if self.pool then
+    self.pool:_raise()
+  end
+  return program.build(script, given, level + 1, self._environment)
+end
+
 --- Starts a program and returns at once. Raises for misuse.
 ---
 --- script is the path of a file of this machine, whose name (.py, .sh, .lua) or first line (#!) says what
@@ -182,18 +190,11 @@ end
 ---@param given table?
 ---@return moonsand.Run? run, moonsand.Error? err
 function Sandbox:start(script, given)
-  local what, err = self:_build(script, given, 2)
+  local what, err = build(self, script, given, 2)
   if not what then
     return nil, err
   end
   return run.start(self, what)
-end
-
-function Sandbox:_build(script, given, level)
-  if self.pool then
-    self.pool:_raise()
-  end
-  return program.build(script, given, level + 1, self._environment)
 end
 
 --- As start(), and waits for the result. A run that fails is a result, too; nil, err is for what kept us
@@ -202,7 +203,7 @@ end
 ---@param given table?
 ---@return moonsand.Result? result, moonsand.Error? err
 function Sandbox:run(script, given)
-  local what, err = self:_build(script, given, 2)
+  local what, err = build(self, script, given, 2)
   if not what then
     return nil, err
   end
