@@ -325,7 +325,8 @@ end
 ---@param given table
 ---@return moonsand.Sandbox? sandbox, moonsand.Error? err
 function Engine:sandbox(given)
-  return sandbox.new(self, given, 2)
+  local made, err = sandbox.new(self, given, 2)
+  return made, err -- no tail call: an error names the caller's line
 end
 
 Engine.image = image.image

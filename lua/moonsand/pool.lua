@@ -9,7 +9,7 @@ local M = {}
 ---@class moonsand.PoolEvent
 ---@field type string "starting", "ready", "handed_out", "returned", "retired", "failed", "fell_back"
 ---@field container string? its name, when it has one
----@field reason string? of "retired": "used", "runs", "age", "key", "health", "tampered", "oom" ...; as in stats().retired
+---@field reason string? of "retired": "used", "runs", "age", "key", "health", "oom" ..., as in stats().retired
 ---@field detail string? of "retired": what was found
 ---@field runs integer that it was handed out to so far
 ---@field duration_s number "ready": since starting; "handed_out": how long the run waited; "returned": since the run's

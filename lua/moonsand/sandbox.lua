@@ -172,7 +172,8 @@ local function build(self, script, given, level)
   if self.pool then
     self.pool:_raise()
   end
-  return program.build(script, given, level + 1, self._environment)
+  local what, err = program.build(script, given, level + 1, self._environment)
+  return what, err -- no tail call: an error names the caller's line
 end
 
 --- Starts a program and returns at once. Raises for misuse.
