@@ -20,6 +20,7 @@ local M = {}
 ---@field cpu_s number of the program and its children
 ---@field overhead_s number from start() to the result, less wall_s
 ---@field create_s number
+---@field queue_s number part of create_s: waiting for a worker of the pool
 ---@field start_s number
 ---@field finish_s number
 ---@field memory_peak integer bytes, of the whole container; 0 when the kernel does not tell
@@ -147,7 +148,7 @@ function Result:summary()
     out.artefacts[i] = { path = a.path, bytes = #a.data, mode = a.mode }
   end
   out.rejected_artefacts = json.array(self.rejected_artefacts)
-  for _, list in ipairs { "exceptions", "capabilities" } do
+  for _, list in ipairs { "exceptions", "capabilities", "namespaces" } do
     if type(out.isolation[list]) == "table" then
       json.array(out.isolation[list])
     end
