@@ -26,8 +26,9 @@ local function told(r, err, entry)
     "rejected_artefacts", "value", "stragglers_killed", "oom_kills", "pids_refused" } do
     t[name] = r[name]
   end
-  if not entry.long then -- where an endless output is cut off is chance
-    t.stdout, t.stdout_bytes = r.stdout, r.stdout_bytes
+  t.stdout, t.stdout_bytes = r.stdout, r.stdout_bytes
+  if entry.but then -- of that stream only what the entry says; where an endless output is cut off is chance
+    t[entry.but], t[entry.but .. "_bytes"] = nil, nil
   end
   return t
 end
