@@ -35,7 +35,7 @@ static void head_check(struct agent *a, int type, uint32_t len)
         most = MS_PROTO_MAX;
         break;
     case MS_F_PING:
-        in_order = a->phase <= PH_SERVER || a->phase == PH_BETWEEN;
+        in_order = a->phase == PH_REQUEST;
         break;
     case MS_F_REQUEST:
         in_order = a->phase == PH_REQUEST;
@@ -105,10 +105,7 @@ static void frame_over(struct agent *a)
         server_take(a, whole, have); /* keeps it likewise */
         break;
     case MS_F_PING:
-        out_flush(a);
-        frame_begin(a, MS_F_PONG);
-        frame_end(a);
-        out_flush(a);
+        a->say_pong = true;
         break;
     case MS_F_REQUEST:
         request_take(a, whole, have); /* keeps it: argv and environment point into it */

@@ -116,7 +116,7 @@ struct agent {
     pid_t main_pid;
     int status;          /* of the program, as from wait() */
     bool go, kill_asked; /* what the host wants and the main loop has not done */
-    bool probed, say_started, started;
+    bool probed, say_pong, say_started, started;
     bool ended, killing, alone;
     int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
@@ -219,10 +219,6 @@ struct embedded {
 };
 struct embedded embedded_library(void);
 const char *embedded_glue(bool python);
-
-/* filter.c: instructions, 0 when they do not fit */
-struct sock_filter;
-size_t filter_make(struct sock_filter *out, size_t room);
 
 /* pump.c */
 bool pump_output(struct agent *a, int stream); /* one frame; false: nothing there */

@@ -159,7 +159,11 @@ static void produce(struct agent *a, const bool ready[2])
     out_push(a);
     if (!out_idle(a))
         return;
-    if (a->say_started) {
+    if (a->say_pong) { /* first: it was asked for between runs */
+        a->say_pong = false;
+        frame_begin(a, MS_F_PONG);
+        frame_end(a);
+    } else if (a->say_started) {
         a->say_started = false;
         frame_begin(a, MS_F_STARTED);
         frame_end(a);

@@ -182,6 +182,21 @@ static void use_up_pids(void)
     }
 }
 
+/* Into the message; the number of instructions, 0 and errno when it cannot be had. */
+static uint32_t filter_into(struct sock_filter *out)
+{
+    int fd = memfd_create("filter", MFD_CLOEXEC);
+    ssize_t n = -1;
+    if (fd >= 0 && filter_write(fd) == 0)
+        n = pread(fd, out, CONTROL_FILTER_MAX * sizeof *out, 0);
+    int err = n >= 0 ? E2BIG : errno;
+    if (fd >= 0)
+        close(fd);
+    errno = err;
+    bool fits = n > 0 && (size_t)n < CONTROL_FILTER_MAX * sizeof *out; /* or it was cut */
+    return fits ? (uint32_t)((size_t)n / sizeof *out) : 0;
+}
+
 static void send_config(struct agent *a, const struct plan *p)
 {
     struct control_config c;
@@ -194,9 +209,9 @@ static void send_config(struct agent *a, const struct plan *p)
     c.tmp_bytes = p->tmp_bytes;
     c.tmp_inodes = p->tmp_inodes;
     c.shm_bytes = p->shm_bytes;
-    c.filter_len = (uint32_t)filter_make(c.filter, CONTROL_FILTER_MAX);
+    c.filter_len = filter_into(c.filter);
     if (c.filter_len == 0)
-        fail(a, "isolation", E2BIG, "the seccomp filter is too long", NULL);
+        fail(a, "isolation", errno, "cannot make the seccomp filter", NULL);
     if (send(a->server.fd, &c, sizeof c, MSG_NOSIGNAL) != (ssize_t)sizeof c)
         fail(a, "isolation", errno, "cannot talk to the fork server", NULL);
 }

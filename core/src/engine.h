@@ -9,6 +9,7 @@
 
 typedef struct ms_layer ms_layer;     /* layer.h */
 typedef struct ms_removal ms_removal; /* removal.h */
+typedef struct ms_box ms_box;         /* container.h */
 
 struct moonsand_engine {
     moonsand_loop *loop;
@@ -36,6 +37,7 @@ struct moonsand_engine {
     moonsand_request *requests;
     moonsand_sandbox *sandboxes;
     moonsand_run *runs;
+    ms_box *boxes;
     ms_layer *layers;
     ms_removal *removals;
     size_t removal_count;

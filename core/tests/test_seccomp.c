@@ -89,7 +89,6 @@ static void seccomp(void)
                                          "wait4",
                                          "waitid",
                                          "setrlimit",
-                                         "prlimit64",
                                          "kill",
                                          "execve",
                                          "memfd_create",

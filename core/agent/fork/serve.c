@@ -348,6 +348,8 @@ EXPORT int moonsand_serve(void)
     if (hear(&server.config, sizeof server.config, 0, 0) != (long)sizeof server.config)
         raw_exit(1);
     server.pid = (int32_t)raw(getpid);
+    server.uid = (uint32_t)raw(geteuid);
+    server.gid = (uint32_t)raw(getegid);
     choose(MS_TIER_NAMESPACES);
     for (;;) {
         if (!alone()) {

@@ -40,7 +40,7 @@ void offer_to_oom_killer(void)
 static bool map_user(void)
 {
     char line[64];
-    uint64_t uid = (uint64_t)raw(geteuid), gid = (uint64_t)raw(getegid);
+    uint64_t uid = server.uid, gid = server.gid;
     bool good = true;
     long r;
     (void)raw(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
