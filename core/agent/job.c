@@ -149,10 +149,7 @@ void job_kill(struct agent *a)
         s->init_killed = true;
         return;
     }
-    if (a->phase == PH_FILES) {
-        kill(s->init_pid, SIGKILL);
-        return;
-    }
+    s->init_killed = true;
     if (s->stop_at_ns == 0)
         s->stop_at_ns = now_ns() + DEAD_WITHIN_NS;
     if (now_ns() > s->stop_at_ns) {

@@ -214,9 +214,9 @@ void program_start(struct agent *a)
 
 void program_exec_result(struct agent *a)
 {
-    static const char *const stages[STEP_COUNT] = {"exec", "limit", "landlock", "exec"};
-    static const char *const messages[STEP_COUNT] = {
-        "cannot execute", "cannot set the limits for", "cannot confine", "cannot fork for"};
+    static const char *const stages[STEP_COUNT] = {"exec", "limit", "landlock"};
+    static const char *const messages[STEP_COUNT] = {"cannot execute", "cannot set the limits for",
+                                                     "cannot confine"};
     struct trouble t = {0, 0};
     ssize_t n = read(a->exec_fd, &t, sizeof t);
     if (n < 0 && errno == EINTR)

@@ -456,8 +456,11 @@ void server_event(struct agent *a)
         break;
     case CONTROL_MAIN:
     case CONTROL_ENDED:
-        if (a->phase != PH_RUN && a->phase != PH_END)
+        if (a->phase != PH_RUN && a->phase != PH_END) {
+            if (!s->init_killed)
+                give_up(a, "server", "preload", 0, "a copy of the interpreter ended before its run");
             break;
+        }
         a->cpu_ns = m.ended.cpu_ns;
         a->memory_peak = m.ended.memory_peak;
         if (m.type == CONTROL_ENDED)

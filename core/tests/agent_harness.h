@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -148,6 +149,39 @@ static void harness_write(const char *path, const char *text)
     close(fd);
 }
 
+/* A root of its own with what programs need of this machine: what else is mounted here comes and goes
+ * with the work of others, and the agent of a fork server would take that for a run's doing. */
+static bool harness_root(void)
+{
+    static const char *const whole[] = {"usr", "etc", "dev", "lib", "lib64", "bin", "sbin"};
+    static const char *const empty[] = {"proc", "tmp", "run", "var", "var/tmp", "old"};
+    char from[64], to[64], target[64];
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("root", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
+        return false;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        snprintf(from, sizeof from, "/%s", whole[i]);
+        snprintf(to, sizeof to, "/tmp/%s", whole[i]);
+        ssize_t n = readlink(from, target, sizeof target - 1);
+        if (n > 0) {
+            target[n] = 0;
+            if (symlink(target, to) < 0)
+                return false;
+        } else if (access(from, F_OK) == 0 &&
+                   (mkdir(to, 0755) < 0 || mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+        snprintf(to, sizeof to, "/tmp/%s", empty[i]);
+        if (mkdir(to, 0755) < 0)
+            return false;
+    }
+    return mount("proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 &&
+           syscall(SYS_pivot_root, "/tmp", "/tmp/old") == 0 && chdir("/") == 0 &&
+           umount2("/old", MNT_DETACH) == 0 && rmdir("/old") == 0;
+}
+
 /* Not root inside: so that exec drops all capabilities; the bounding set is emptied as an engine
  * does it that is told to drop all. */
 static _Noreturn void harness_container(int in, int out)
@@ -165,8 +199,7 @@ static _Noreturn void harness_container(int in, int out)
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+        if (!harness_root() ||
             mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,nr_inodes=4k") < 0 ||
             mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "size=16m") < 0)
             _exit(99);

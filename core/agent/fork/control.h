@@ -1,18 +1,17 @@
 /* What the agent and the fork server say to each other over a SOCK_SEQPACKET socket, one struct a
  * message. Both are built together and run on the same machine, so the structs are C's own.
  *
- *   agent                     fork server (S), its init (I)
+ *   agent                     fork server (S), the run's init (I), the program to be (P)
  *   control_config            -> S    once, the first
- *                             <- I    control_ready, with a descriptor of its /tmp
- *   control_job, descriptors  -> I
+ *                             <- P    control_ready, with a descriptor of its /tmp
+ *   control_job, descriptors  -> P
  *                             <- I    control_ended with type CONTROL_MAIN (the program itself has
  *                                     ended, others live on; Landlock tier only)
  *                             <- I    control_ended: nothing of the run lives
  *                             <- S    control_gone: I has ended, too
- *                             <- I    control_ready of the next
+ *                             <- P    control_ready of the next
  *
- * or control_failed from S, the last that it says. Nobody but these three holds the socket: a run's
- * processes close it before the program begins. */
+ * or control_failed from S, the last that it says. P closes the socket before the program begins. */
 #ifndef MS_FORK_CONTROL_H
 #define MS_FORK_CONTROL_H
 
@@ -91,7 +90,7 @@ union control_message { /* from the server */
 };
 
 /* What a child says over the job's trouble pipe when it cannot become the program. */
-enum step { STEP_EXEC, STEP_LIMIT, STEP_LANDLOCK, STEP_FORK, STEP_COUNT };
+enum step { STEP_EXEC, STEP_LIMIT, STEP_LANDLOCK, STEP_COUNT };
 struct trouble {
     int32_t step, err;
 };

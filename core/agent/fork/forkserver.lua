@@ -17,6 +17,7 @@ if script ~= "" then
 end
 
 local serve = assert(package.loadlib("/proc/self/fd/4", "moonsand_lua_serve"))
+local take = assert(package.loadlib("/proc/self/fd/4", "moonsand_lua_take"))
 local xpcall, traceback, stderr, exit = xpcall, debug.traceback, io.stderr, os.exit
 local loadfile, load, tostring, unpack = loadfile, load, tostring, table.unpack
 local getmetatable, type = getmetatable, type
@@ -38,9 +39,10 @@ end
 
 io.stdout:flush()
 collectgarbage()
-local argc, all = serve()
+serve()
 
 -- A copy from here on.
+local argc, all = take()
 local argv = {}
 for part in all:gmatch("(%Z*)\0") do
 	argv[#argv + 1] = part

@@ -32,6 +32,9 @@ def _moonsand():
     library.moonsand_text.restype = ctypes.c_void_p
     library.moonsand_text_len.restype = ctypes.c_uint64
 
+    for loaded in (library.moonsand_serve, library.moonsand_take):
+        loaded.restype = None
+
     def environment(pairs):
         # The C library's was set; this is Python's view of it.
         new = dict(p.split(b"=", 1) for p in pairs if b"=" in p)
@@ -43,10 +46,7 @@ def _moonsand():
             os.environ.clear()
             os.environ.update({os.fsdecode(k): os.fsdecode(v) for k, v in new.items()})
 
-    def reseed(env):
-        random = sys.modules.get("numpy.random")
-        if random is not None:
-            random.seed()
+    def blas(env):
         # Libraries were loaded with one thread, so that they could be forked.
         threads = env.get("OPENBLAS_NUM_THREADS", "")
         if threads.isdigit() and int(threads) > 1 and "numpy" in sys.modules:
@@ -189,15 +189,23 @@ def _moonsand():
                     code = code or 120
         return code
 
+    def ready():
+        # All that needs no job, so that it costs no run its time.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        random = sys.modules.get("numpy.random")
+        if random is not None:
+            random.seed()
+        gc.enable()
+        # Pages that any program writes to are copied now.
+        exec(compile("def f(a):\n return [a, str(a)]\nf(1)\n", "<string>", "exec"), {})
+
     def become():
         parts = ctypes.string_at(library.moonsand_text(), library.moonsand_text_len()).split(b"\0")
         argc = library.moonsand_argc()
         environment(parts[argc:-1])
         argv = [os.fsdecode(a) for a in parts[:argc]]
         sys.orig_argv = argv
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        gc.enable()
-        reseed(os.environ)
+        blas(os.environ)
         if sys.stdin is not None:
             old = sys.stdin
             sys.stdin = sys.__stdin__ = open(0, encoding=old.encoding, errors=old.errors,
@@ -227,6 +235,8 @@ def _moonsand():
     api.PyOS_BeforeFork()
     library.moonsand_serve()
     api.PyOS_AfterFork_Child()
+    ready()
+    library.moonsand_take()
     become()
 
 

@@ -13,23 +13,26 @@
 #define NAMESPACES                                                                                 \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
-struct job {
-    struct control_job head;
-    char *text, *cwd;
-    char **argv, **env; /* into text; end with NULL */
-};
-
 struct server {
     struct control_config config;
     uint32_t tier, namespaces;
     bool served, proven, landlocked;
     int32_t pid, init_pid;
     uint32_t uid, gid; /* a new user namespace knows no name for them until it is told */
-    int ruleset; /* Landlock tier: for P to enter; -1 none */
+    char interpreter[64]; /* the name of its file */
+    int ruleset;          /* Landlock tier: for P to enter; -1 none */
+    long descriptors;
     struct control_failed failure;
-    struct job job;
 };
 extern struct server server;
+
+/* What the glue calls. moonsand_serve() returns in P, moonsand_take() when the interpreter is to run
+ * the job; the arguments and the environment, each ended by NUL, are in moonsand_text(). */
+EXPORT void moonsand_serve(void);
+EXPORT void moonsand_take(void);
+EXPORT const char *moonsand_text(void);
+EXPORT uint64_t moonsand_text_len(void);
+EXPORT uint32_t moonsand_argc(void);
 
 /* text.c */
 size_t text_len(const char *s);
@@ -52,7 +55,12 @@ void offer_to_oom_killer(void);
 /* proof.c: tries to break out of the walls, in a child of I. */
 bool walls_hold(void);
 
-/* program.c: P becomes the program; returns when that is to be run by the interpreter. */
-void become(const int fds[JOB_FD_COUNT]);
+/* talk.c */
+long say(const void *message, size_t len, int fd); /* fd -1: none goes with it */
+/* Into [out, out + size), with descriptors when there is room for them; 0: the agent is gone. */
+long hear(void *out, size_t size, int *fds, size_t most);
+
+/* program.c: P, which is to become the program */
+void step_aside(void); /* from its keepers; before there is a job */
 
 #endif

@@ -9,15 +9,19 @@ LUA_API const char *lua_pushlstring(lua_State *, const char *, size_t);
 LUA_API void lua_pushinteger(lua_State *, long long);
 
 EXPORT int moonsand_lua_serve(lua_State *);
-extern int moonsand_serve(void);
-extern const char *moonsand_text(void);
-extern uint64_t moonsand_text_len(void);
-extern uint32_t moonsand_argc(void);
+EXPORT int moonsand_lua_take(lua_State *);
 
-/* Gives, in P: the number of arguments, and the arguments and the environment, each ended by NUL. */
 EXPORT int moonsand_lua_serve(lua_State *l)
 {
-    (void)moonsand_serve();
+    (void)l;
+    moonsand_serve();
+    return 0;
+}
+
+/* Gives the number of arguments, and the arguments and the environment, each ended by NUL. */
+EXPORT int moonsand_lua_take(lua_State *l)
+{
+    moonsand_take();
     lua_pushinteger(l, (long long)moonsand_argc());
     (void)lua_pushlstring(l, moonsand_text(), moonsand_text_len());
     return 2;
