@@ -15,7 +15,7 @@
 
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
-int ms_box_new(ms_box **out, moonsand_sandbox *sandbox, int64_t lease_ns,
+int ms_box_new(ms_box **out, moonsand_sandbox *sandbox, bool server, int64_t lease_ns,
                const ms_box_events *events, moonsand_error **err)
 {
     ms_box *b = *out = ms_calloc(1, sizeof *b);
@@ -29,6 +29,7 @@ int ms_box_new(ms_box **out, moonsand_sandbox *sandbox, int64_t lease_ns,
     moonsand_engine *e = b->engine = sandbox->engine;
     b->sandbox = sandbox;
     b->events = *events;
+    b->server = server;
     b->lease_ns = lease_ns;
     b->uid_fd = -1;
     b->next = e->boxes;
@@ -280,12 +281,13 @@ static int create(ms_box *b, const ms_layer *layer, moonsand_error **err)
         low = 10000;
         high = 60000;
     }
-    if (e->profile->seccomp_by_path && !e->seccomp_path) {
+    char **seccomp = &e->seccomp_path[b->server];
+    if (e->profile->seccomp_by_path && !*seccomp) {
         if (!e->facts.local)
             return ms_fail(err, MOONSAND_E_UNSUPPORTED,
                            "a remote Podman reads the seccomp profile from its own disk, where it "
                            "cannot be put; run moonsand beside it, or use Docker");
-        if (ms_seccomp_file(&e->seccomp_path, e->facts.arch, err))
+        if (ms_seccomp_file(seccomp, e->facts.arch, b->server, err))
             return -1;
     }
     /* Still there when the image is prepared again: no container has taken them. */
@@ -300,7 +302,8 @@ static int create(ms_box *b, const ms_layer *layer, moonsand_error **err)
         .uid = b->uid,
         .volumes = (const char *const *)layer->volumes,
         .volume_count = layer->volume_count,
-        .seccomp_path = e->seccomp_path,
+        .seccomp_path = *seccomp,
+        .server = b->server,
     };
     ms_free(b->image);
     if (!(b->image = ms_strdup(layer->image_id)))

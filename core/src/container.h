@@ -13,11 +13,12 @@ typedef enum ms_box_state {
     MS_BOX_PREPARING, /* image and agent layer */
     MS_BOX_CREATING,
     MS_BOX_ATTACHING,
-    MS_BOX_STARTING, /* until the agent answers and the walls are proven */
-    MS_BOX_READY,    /* a run may come */
-    MS_BOX_BUSY,     /* it came */
-    MS_BOX_OVER,     /* no run may come any more */
-    MS_BOX_ENDING    /* killed by us, or without its connection: waiting for what the engine says */
+    MS_BOX_STARTING,  /* until the agent answers and the walls are proven */
+    MS_BOX_READY,     /* a run may come */
+    MS_BOX_BUSY,      /* it came */
+    MS_BOX_RETURNING, /* it has ended; the agent looks whether another may come */
+    MS_BOX_OVER,      /* no run may come any more */
+    MS_BOX_ENDING /* killed by us, or without its connection: waiting for what the engine says */
 } ms_box_state;
 
 /* How it ended, as far as the engine tells; more is in ms_box.diagnosis. */
@@ -60,6 +61,8 @@ struct ms_box {
     bool released;
     ms_box_how how;
     int64_t lease_ns;
+    bool server;  /* with a fork server */
+    bool no_fork; /* which cannot keep runs apart here; on_failed says why */
 
     ms_layer_waiter waiter;
     ms_http_call *call; /* create, inspect or kill */
@@ -80,14 +83,21 @@ struct ms_box {
     char *check_key; /* for the engine's memory of it */
     bool checked;    /* the walls were proven for this kind of container */
 
+    int tier;            /* with a fork server: MS_TIER_* of its runs */
+    char namespaces[64]; /* and what is new for each */
+    char retire[32];     /* why the agent takes no more runs; detail says more */
+    char detail[256];
+    int64_t heard, pinged; /* ms_now_ns() of its last word; of a ping without an answer, or 0 */
+
     int64_t attached; /* ms_now_ns() */
     moonsand_error *error;
     char diagnosis[256]; /* stderr of the agent, or the daemon's own words */
 };
 
-/* Nothing is asked of the engine before ms_box_launch(), which may call on_failed. lease_ns: how
- * long it may live at most, for whoever looks after what dead processes left behind. */
-int ms_box_new(ms_box **out, moonsand_sandbox *sandbox, int64_t lease_ns,
+/* Nothing is asked of the engine before ms_box_launch(), which may call on_failed. server: it gets
+ * the fork server of the sandbox, and can take several runs. lease_ns: how long it may live at
+ * most, for whoever looks after what dead processes left behind. */
+int ms_box_new(ms_box **out, moonsand_sandbox *sandbox, bool server, int64_t lease_ns,
                const ms_box_events *events, moonsand_error **err);
 void ms_box_launch(ms_box *b);
 /* The owner lets go of it: no more callbacks. Safe at any time. One that the engine is just about
@@ -99,12 +109,14 @@ void ms_box_set_events(ms_box *b, const ms_box_events *events);
 
 /* Frames for it, when it is MS_BOX_READY or BUSY. */
 int ms_box_write(ms_box *b, const ms_buf *frames, moonsand_error **err);
+/* One that is MS_BOX_READY answers; until then `pinged` is set. on_fed tells of each answer. */
+int ms_box_ping(ms_box *b);
 /* Asks the engine how it ended; ms_box_kill() ends it first. on_end comes within 10 s. */
 void ms_box_ask(ms_box *b);
 void ms_box_kill(ms_box *b);
 
 /* container_talk.c, for container.c: what the agent says until it is ready. */
-int ms_box_greet(ms_buf *out, const ms_box *b);
+int ms_box_greet(ms_buf *out, ms_box *b);
 void ms_box_on_data(void *arg, int stream, const char *p, size_t n);
 void ms_box_on_stream_end(void *arg, moonsand_error *err);
 /* container.c, for container_talk.c: calls on_failed; gone with err when it was released. */

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "json.h"
 
+#define LAUNCH_TIMEOUT (60 * MS_S)
 #define END_TIMEOUT (5 * MS_S) /* for the engine to kill it, and to tell how it ended */
 
 /* ---- the self-check ----------------------------------------------------------------------- */
@@ -28,7 +29,8 @@ static int verify(ms_box *b, moonsand_error **err)
     ms_container c = {.limits = &b->sandbox->limits,
                       .uid = b->uid,
                       .volumes = layer ? (const char *const *)layer->volumes : NULL,
-                      .volume_count = layer ? layer->volume_count : 0};
+                      .volume_count = layer ? layer->volume_count : 0,
+                      .server = b->server};
     if (ms_probe_verify(b->probe, &c, &b->engine->facts, err))
         return -1;
     b->checked = true;
@@ -36,6 +38,25 @@ static int verify(ms_box *b, moonsand_error **err)
     b->probe = NULL;
     return json_object_set_new(b->engine->checked, b->check_key, json_true()) ? ms_fail_nomem(err)
                                                                               : 0;
+}
+
+static int put_server(ms_buf *out, ms_box *b)
+{
+    ms_agent_decoder_serve(b->decoder);
+    return ms_warm_put_server(out, &b->sandbox->warm, &b->sandbox->limits, b->path, b->lang);
+}
+
+/* The imports run code of the image: not before it is known where. */
+static int walls_proven(ms_box *b, moonsand_error **err)
+{
+    if (!b->server) {
+        b->state = MS_BOX_READY;
+        return 0;
+    }
+    ms_buf out = {0};
+    int rc = put_server(&out, b) ? ms_fail_nomem(err) : ms_box_write(b, &out, err);
+    ms_buf_free(&out);
+    return rc;
 }
 
 static int on_probe(ms_box *b, const ms_agent_event *ev)
@@ -46,45 +67,112 @@ static int on_probe(ms_box *b, const ms_agent_event *ev)
         return 1;
     if (!probe_complete(&b->probe_seen, ev->path))
         return 0;
-    if (verify(b, &b->error))
-        return 1;
-    b->state = MS_BOX_READY;
-    return 0;
+    return verify(b, &b->error) || walls_proven(b, &b->error) ? 1 : 0;
 }
 
 /* ---- frames ------------------------------------------------------------------------------- */
 
 /* Sent before the container is started: its agent reads it as soon as it lives. */
-int ms_box_greet(ms_buf *out, const ms_box *b)
+int ms_box_greet(ms_buf *out, ms_box *b)
 {
-    return b->checked ? 0 : ms_agent_put(out, MS_F_CHECK, NULL, 0);
+    if (!b->checked)
+        return ms_agent_put(out, MS_F_CHECK, NULL, 0);
+    return b->server ? put_server(out, b) : 0;
+}
+
+int ms_box_ping(ms_box *b)
+{
+    ms_buf out = {0};
+    int rc = ms_agent_put(&out, MS_F_PING, NULL, 0) || ms_box_write(b, &out, NULL);
+    ms_buf_free(&out);
+    if (!rc)
+        b->pinged = ms_now_ns();
+    return rc ? -1 : 0;
 }
 
 static int on_failed(ms_box *b, const ms_agent_event *ev)
 {
-    char text[256];
-    ms_printable(text, sizeof text, ev->reason, strlen(ev->reason));
-    ms_fail(&b->error, MOONSAND_E_ENGINE, "the agent could not make ready (%s): %s", ev->stage,
-            text);
+    if (b->server && strcmp(ev->stage, "preload") == 0)
+        ms_fail(&b->error, MOONSAND_E_EXEC, "the fork server could not be made ready: %s",
+                ev->reason);
+    else if (b->server && (b->no_fork = strcmp(ev->stage, "isolation") == 0))
+        ms_fail(&b->error, MOONSAND_E_ISOLATION, "fork mode is not possible here: %s", ev->reason);
+    else
+        ms_fail(&b->error, MOONSAND_E_ENGINE, "the agent could not make ready (%s): %s", ev->stage,
+                ev->reason);
     return 1;
+}
+
+static int on_server_ready(ms_box *b, const ms_agent_event *ev)
+{
+    const ms_warm *warm = b->released ? NULL : &b->sandbox->warm;
+    bool first = b->state == MS_BOX_STARTING;
+    /* Not less than what was asked for, and always the same. */
+    if (first ? warm && warm->mode == MOONSAND_MODE_FORK &&
+                    (ev->number < MS_TIER_LANDLOCK || ev->number < (uint64_t)warm->require)
+              : ev->number != (uint64_t)b->tier)
+        return -1;
+    b->tier = (int)ev->number;
+    memcpy(b->namespaces, ev->namespaces, strlen(ev->namespaces) + 1);
+    b->pinged = 0;
+    b->state = MS_BOX_READY;
+    return 0;
+}
+
+static int on_retire(ms_box *b, const ms_agent_event *ev)
+{
+    ms_printable(b->retire, sizeof b->retire, ev->reason, strlen(ev->reason));
+    ms_printable(b->detail, sizeof b->detail, ev->message, strlen(ev->message));
+    b->state = MS_BOX_OVER;
+    return 0;
+}
+
+static int on_pong(ms_box *b)
+{
+    if (!b->pinged)
+        return -1;
+    b->pinged = 0;
+    return 0;
+}
+
+/* Once it was ready. */
+static int on_later_event(ms_box *b, const ms_agent_event *ev)
+{
+    switch (ev->type) {
+    case MS_F_READY:
+        return on_server_ready(b, ev);
+    case MS_F_RETIRE:
+        return on_retire(b, ev);
+    case MS_F_PONG:
+        return on_pong(b);
+    default:
+        break;
+    }
+    if (b->state != MS_BOX_BUSY)
+        return -1; /* nothing was asked for */
+    if (ev->type == MS_F_FINAL)
+        b->state = b->server ? MS_BOX_RETURNING : MS_BOX_OVER;
+    return b->released ? 0 : b->events.on_event(b->events.arg, ev);
 }
 
 static int on_event(void *arg, const ms_agent_event *ev)
 {
     ms_box *b = arg;
-    if (b->state == MS_BOX_BUSY)
-        return b->released ? 0 : b->events.on_event(b->events.arg, ev);
     if (b->state != MS_BOX_STARTING)
-        return -1; /* nothing was asked for */
+        return on_later_event(b, ev);
     switch (ev->type) {
     case MS_F_HELLO:
         if (ev->number != MS_PROTO_VERSION)
             return -1;
-        if (b->checked)
+        if (b->server) /* time for the imports */
+            ms_timer_start(&b->deadline, b->engine->loop, LAUNCH_TIMEOUT, ms_box_on_deadline, b);
+        else if (b->checked)
             b->state = MS_BOX_READY;
         return 0;
     case MS_F_PROBE:
         return on_probe(b, ev);
+    case MS_F_READY:
+        return on_server_ready(b, ev);
     case MS_F_FAILED:
         return on_failed(b, ev);
     default:
@@ -115,6 +203,7 @@ void ms_box_on_data(void *arg, int stream, const char *p, size_t n)
         return;
     }
     bool starting = b->state < MS_BOX_READY;
+    b->heard = ms_now_ns();
     b->busy = true;
     int rc = ms_agent_decoder_feed(b->decoder, p, n, on_event, b);
     b->busy = false;
@@ -249,8 +338,14 @@ void ms_box_on_deadline(void *arg)
         ended(b, &(ms_box_end){0});
         return;
     }
-    ms_fail(&err, MOONSAND_E_TIMEOUT,
-            "the engine did not get the container going within 60 s; is the machine overloaded?");
+    if (b->server && b->heard)
+        ms_fail(&err, MOONSAND_E_TIMEOUT,
+                "the fork server did not get its imports done within 60 s; give it more cpus, or "
+                "preload less");
+    else
+        ms_fail(&err, MOONSAND_E_TIMEOUT,
+                "the engine did not get the container going within 60 s; is the machine "
+                "overloaded?");
     ms_error_op(&err, "container start");
     ms_box_fail(b, err);
 }

@@ -440,6 +440,7 @@ void moonsand_engine_close(moonsand_engine *e)
     ms_free(e->components_text);
     ms_free(e->agent_path);
     ms_free(e->owner);
-    ms_free(e->seccomp_path);
+    ms_free(e->seccomp_path[0]);
+    ms_free(e->seccomp_path[1]);
     ms_free(e);
 }

@@ -23,8 +23,8 @@ struct moonsand_engine {
     char api_version[12];
     int64_t call_timeout_ns;
     char *agent_path;
-    char *owner;        /* label of this process */
-    char *seccomp_path; /* Podman: the profile's file, written once */
+    char *owner;           /* label of this process */
+    char *seccomp_path[2]; /* Podman: the profile's file, written once; [1] with a fork server */
     enum { MS_ENGINE_CONNECTING, MS_ENGINE_READY, MS_ENGINE_FAILED } state;
 
     moonsand_engine_done done;

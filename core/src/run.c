@@ -4,6 +4,9 @@
 
 #include "error.h"
 #include "json.h"
+#include "pool.h"
+
+#define TRUST_KEY_MAX 256
 
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
@@ -14,13 +17,29 @@ static void free_strings(char **list, size_t count)
     ms_free(list);
 }
 
-static void give_up_box(moonsand_run *r, ms_box_how how)
+/* What is known of the container's state goes to its owner. */
+static void give_up_box(moonsand_run *r, ms_worker_use use)
 {
     ms_timer_stop(&r->deadline);
     ms_timer_stop(&r->wake);
-    if (r->box)
-        ms_box_release(r->box, how);
+    if (r->queued)
+        ms_pool_forget(r->sandbox->pool, r);
+    if (r->worker)
+        ms_pool_return(r->worker, use);
+    else if (r->box) /* with the agent's record it is about to exit by itself */
+        ms_box_release(r->box, use == MS_USE_RECORD ? MS_BOX_QUIET : MS_BOX_FORCE);
+    r->worker = NULL;
     r->box = NULL;
+}
+
+void ms_run_again(moonsand_run *r)
+{
+    give_up_box(r, MS_USE_REFUSED);
+    ms_free(r->outcome.image);
+    ms_free(r->outcome.container);
+    r->outcome.image = r->outcome.container = NULL;
+    r->phase = MS_WAITING;
+    ms_pool_add(r->sandbox->pool, r, true);
 }
 
 static void leave_engine(moonsand_run *r)
@@ -45,6 +64,7 @@ static void destroy(moonsand_run *r)
     free_strings(r->env, r->envc);
     ms_buf_free(&r->files);
     ms_buf_free(&r->input);
+    ms_free(r->trust_key);
     ms_outcome_free(&r->outcome);
     ms_free(r);
 }
@@ -52,7 +72,7 @@ static void destroy(moonsand_run *r)
 void ms_run_orphan(moonsand_run *r)
 {
     bool freed = r->freed;
-    give_up_box(r, MS_BOX_FORCE);
+    give_up_box(r, MS_USE_FAILED);
     leave_engine(r);
     if (freed)
         destroy(r);
@@ -76,7 +96,7 @@ void moonsand_run_free(moonsand_run *r)
 void ms_run_fail(moonsand_run *r, moonsand_error *err)
 {
     bool freed = r->freed;
-    give_up_box(r, MS_BOX_FORCE);
+    give_up_box(r, MS_USE_FAILED);
     leave_engine(r);
     if (freed) {
         moonsand_error_free(err);
@@ -148,8 +168,10 @@ void ms_run_finish(moonsand_run *r)
     res->finish_ns =
         r->started && now > r->started + wall ? (uint64_t)(now - r->started - wall) : 0;
     bool freed = r->freed;
-    /* With the agent's record it is about to exit by itself. */
-    give_up_box(r, record && !r->ending.tampered ? MS_BOX_QUIET : MS_BOX_FORCE);
+    give_up_box(r, r->ending.tampered ? MS_USE_TAMPERED
+                   : record           ? MS_USE_RECORD
+                   : r->ending.lost   ? MS_USE_LOST
+                                      : MS_USE_FAILED);
     leave_engine(r);
     if (freed)
         destroy(r);
@@ -198,6 +220,12 @@ static int copy_request(moonsand_run *r, const moonsand_run_options *o, moonsand
         return -1;
     if (!o->argv[0][0])
         return ms_fail(err, MOONSAND_E_INVALID, "argv[0] is empty; name a program");
+    size_t key = o->trust_key ? strlen(o->trust_key) : 0;
+    if (key > TRUST_KEY_MAX || (key && !ms_text_ok(o->trust_key, key)))
+        return ms_fail(
+            err, MOONSAND_E_INVALID,
+            "trust_key is %zu bytes; give at most %d of UTF-8 without control characters", key,
+            TRUST_KEY_MAX);
     uint64_t total = 0;
     for (size_t i = 0; i < o->file_count; i++) {
         const moonsand_file *f = &o->files[i];
@@ -221,6 +249,7 @@ static int copy_request(moonsand_run *r, const moonsand_run_options *o, moonsand
     }
     if (copy_strings(&r->argv, &r->argc, o->argv, o->argc) ||
         copy_strings(&r->env, &r->envc, o->env, o->envc) ||
+        (o->trust_key && !(r->trust_key = ms_strdup(o->trust_key))) ||
         (o->stdin_mode == MOONSAND_STDIN_BYTES &&
          ms_buf_add(&r->input, o->stdin_data, o->stdin_len)))
         return ms_fail_nomem(err);
@@ -243,16 +272,20 @@ static void box_failed(void *arg, moonsand_error *err)
     ms_run_finish(r);
 }
 
-/* A container for this run alone. */
+/* From the sandbox's workers, or a container for this run alone. */
 static void wake_begin(void *arg)
 {
     moonsand_run *r = arg;
+    if (r->sandbox->pool) {
+        ms_pool_add(r->sandbox->pool, r, false);
+        return;
+    }
     moonsand_error *err = NULL;
     ms_box_events events = ms_run_box_events;
     events.on_ready = box_ready;
     events.on_failed = box_failed;
     events.arg = r;
-    if (ms_box_new(&r->box, r->sandbox, (int64_t)r->wall_limit_ns, &events, &err)) {
+    if (ms_box_new(&r->box, r->sandbox, false, (int64_t)r->wall_limit_ns, &events, &err)) {
         ms_error_op(&err, "run");
         ms_run_fail(r, err);
         return;
@@ -351,6 +384,8 @@ void moonsand_run_cancel(moonsand_run *r)
 const char *moonsand_run_phase(const moonsand_run *r)
 {
     static const char *const names[] = {"preparing", "starting", "running", "ending", "done"};
+    if (r->phase == MS_WAITING && r->sandbox->pool)
+        return "queued";
     if (r->phase != MS_WAITING || !r->box || r->box->state == MS_BOX_PREPARING)
         return names[r->phase];
     return r->box->state == MS_BOX_CREATING ? "creating" : "starting";

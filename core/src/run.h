@@ -22,10 +22,15 @@ struct moonsand_run {
     ms_phase phase;
     bool freed; /* the handle is gone, while the decoder was at work for it */
     ms_box *box;
+    struct ms_worker *worker; /* whose box it is; NULL: its own */
+    moonsand_run *queue_prev, *queue_next;
+    bool queued;          /* for a worker */
+    uint64_t worker_runs; /* that were before it */
+    char *trust_key;      /* or NULL */
 
     char **argv, **env; /* copies of the options' */
     size_t argc, envc;
-    ms_buf files;      /* FILE frames, until they are sent */
+    ms_buf files;      /* FILE frames, until the program was started */
     ms_timer deadline; /* of what the agent or the engine should do next */
     ms_timer wake;     /* for what must not happen inside the caller */
 
@@ -51,7 +56,9 @@ extern const ms_box_events ms_run_box_events;
 void ms_run_pump_stdin(moonsand_run *r);
 void ms_run_kill(moonsand_run *r); /* asks the agent; the deadline then asks the engine */
 void ms_run_on_deadline(void *arg);
-/* run.c: the end. ms_run_fail() takes err. Both may free r. */
+/* run.c: its worker took it not; it waits for another. */
+void ms_run_again(moonsand_run *r);
+/* The end. ms_run_fail() takes err. Both may free r. */
 void ms_run_fail(moonsand_run *r, moonsand_error *err);
 void ms_run_finish(moonsand_run *r);
 

@@ -73,9 +73,13 @@ void ms_run_take(moonsand_run *r)
 {
     moonsand_error *err = NULL;
     ms_buf out = {0};
+    ms_box_events events = ms_run_box_events;
+    events.arg = r;
     r->phase = MS_ASKED;
     r->asked = ms_now_ns();
     r->box->state = MS_BOX_BUSY;
+    if (r->worker)
+        ms_box_set_events(r->box, &events);
     ms_timer_start(&r->deadline, r->engine->loop, START_TIMEOUT, ms_run_on_deadline, r);
     r->outcome.image = ms_strdup(r->box->image);
     r->outcome.container = ms_strdup(r->box->name);
@@ -84,7 +88,6 @@ void ms_run_take(moonsand_run *r)
     else if (!put_request(r, &out, &err))
         ms_box_write(r->box, &out, &err);
     ms_buf_free(&out);
-    ms_buf_free(&r->files);
     if (err) {
         ms_error_op(&err, "run");
         ms_run_fail(r, err);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "pool.h"
 #include "run.h"
 
 #define GRACE (2 * MS_S) /* the agent's own time limit goes first; then we kill the container */
@@ -51,6 +52,7 @@ static void on_started(moonsand_run *r)
 {
     r->phase = MS_RUNNING;
     r->started = ms_now_ns();
+    ms_buf_free(&r->files);
     int64_t limit = (int64_t)r->wall_limit_ns + GRACE;
     ms_timer_start(&r->deadline, r->engine->loop, limit, ms_run_on_deadline, r);
     ms_run_pump_stdin(r);
@@ -127,9 +129,20 @@ static int on_event(void *arg, const ms_agent_event *ev)
 
 static void finish(moonsand_run *r)
 {
-    ms_container c = {.limits = &r->sandbox->limits, .uid = r->box->uid};
-    ms_isolation_json(&r->outcome.isolation, &c, &r->engine->facts, r->final.landlocked,
-                      r->box->checked, NULL);
+    const ms_box *b = r->box;
+    const ms_pool *pool = r->sandbox->pool;
+    bool fork = r->worker && !ms_pool_one_shot(pool);
+    ms_container c = {.limits = &r->sandbox->limits, .uid = b->uid};
+    ms_applied applied = {.landlocked = r->final.landlocked,
+                          .self_checked = b->checked,
+                          .preloaded = b->server && !fork,
+                          .fork = fork,
+                          .tier = b->tier,
+                          .namespaces = b->namespaces,
+                          .trust_key = r->trust_key,
+                          .worker_runs = r->worker_runs,
+                          .fell_back = pool ? pool->fell_back : NULL};
+    ms_isolation_json(&r->outcome.isolation, &c, &r->engine->facts, &applied, NULL);
     ms_run_finish(r);
 }
 
@@ -144,6 +157,9 @@ static void box_fed(void *arg, int rc)
     } else if (rc == 0) {
         if (r->ending.final)
             finish(r);
+        else if (r->worker &&
+                 r->box->state == MS_BOX_OVER) /* it takes no more, and took not this */
+            ms_run_again(r);
     } else if (rc == 1 || rc == -2) {
         if (rc == -2)
             ms_fail_nomem(&err);

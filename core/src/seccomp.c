@@ -46,7 +46,11 @@ static int put_rule(ms_buf *b, const rule *r)
     return ms_buf_adds(b, "]}");
 }
 
-static int put_profile(ms_buf *b, const char *architecture)
+/* What the agent and the fork server of a container call besides, to give each run its walls; the
+ * run itself has the plain filter on top, which the agent brings along. */
+#define SERVER_NAMES "\"clone3\",\"mount\","
+
+static int put_profile(ms_buf *b, const char *architecture, bool server)
 {
     static const char *const names[] = {
 #define X(name) #name,
@@ -57,17 +61,18 @@ static int put_profile(ms_buf *b, const char *architecture)
     if (ms_buf_addf(
             b,
             "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"%s\"],\"syscalls\":["
-            "{\"names\":[",
-            architecture))
+            "{\"names\":[%s",
+            architecture, server ? SERVER_NAMES : ""))
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (ms_buf_addf(b, "%s\"%s\"", i ? "," : "", names[i]))
             return -1;
     }
-    if (ms_buf_addf(b,
-                    "],\"action\":\"SCMP_ACT_ALLOW\"},"
-                    "{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":%d}",
-                    MS_SECCOMP_CLONE3_ERRNO))
+    if (ms_buf_adds(b, "],\"action\":\"SCMP_ACT_ALLOW\"}") ||
+        (!server && ms_buf_addf(b,
+                                ",{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_ERRNO\","
+                                "\"errnoRet\":%d}",
+                                MS_SECCOMP_CLONE3_ERRNO)))
         return -1;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         if (put_rule(b, &rules[i]))
@@ -76,7 +81,7 @@ static int put_profile(ms_buf *b, const char *architecture)
     return ms_buf_adds(b, "]}");
 }
 
-int ms_seccomp_json(ms_buf *out, const char *arch, moonsand_error **err)
+int ms_seccomp_json(ms_buf *out, const char *arch, bool server, moonsand_error **err)
 {
     const char *a = NULL;
     if (arch && (strcmp(arch, "x86_64") == 0 || strcmp(arch, "amd64") == 0))
@@ -88,7 +93,7 @@ int ms_seccomp_json(ms_buf *out, const char *arch, moonsand_error **err)
                        "the engine runs on %.32s; moonsand has a seccomp profile for amd64 and "
                        "arm64 only",
                        arch ? arch : "an unknown architecture");
-    return put_profile(out, a) ? ms_fail_nomem(err) : 0;
+    return put_profile(out, a, server) ? ms_fail_nomem(err) : 0;
 }
 
 /* ---- the file for Podman ------------------------------------------------------------------ */
@@ -181,13 +186,13 @@ static uint64_t fnv1a(const ms_buf *b)
     return h;
 }
 
-int ms_seccomp_file(char **path, const char *arch, moonsand_error **err)
+int ms_seccomp_file(char **path, const char *arch, bool server, moonsand_error **err)
 {
     *path = NULL;
     ms_buf text = {0};
     char *dir_path = NULL, *name = NULL;
     int rc = -1, dir = -1;
-    if (ms_seccomp_json(&text, arch, err) || (dir = open_dir(&dir_path, err)) < 0)
+    if (ms_seccomp_json(&text, arch, server, err) || (dir = open_dir(&dir_path, err)) < 0)
         goto end;
     /* The hash only keeps versions apart; the bytes are compared below. */
     name = ms_asprintf("seccomp-%016llx.json", (unsigned long long)fnv1a(&text));
