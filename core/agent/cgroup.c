@@ -120,6 +120,16 @@ void cgroup_read(struct counters *c)
         c->pids_refused = keyed(text, "max");
 }
 
+uint64_t cgroup_memory(void)
+{
+    char text[64];
+    bool v2 = cgroup_version() == 2;
+    if (read_control("memory", v2 ? "memory.current" : "memory.usage_in_bytes", text,
+                     sizeof text) <= 0)
+        return 0;
+    return to_number(text);
+}
+
 static size_t add_line(char *out, size_t size, size_t used, const char *key, const char *value)
 {
     int n = snprintf(out + used, size - used, "%s %.*s\n", key, (int)strcspn(value, "\n"), value);
