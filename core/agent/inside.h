@@ -73,6 +73,11 @@ struct counters {
     uint64_t oom_kills, memory_peak, pids_refused;
 };
 
+/* Descriptors of what the container's cgroup counts; -1 what is not there. */
+struct cgroup {
+    int events, peak, now, pids;
+};
+
 /* What is the same before each run, or something was left behind. */
 struct snapshot {
     uint64_t mounts, tmp, shm, ipc; /* hashes */
@@ -120,6 +125,7 @@ struct agent {
     bool ended, killing, alone;
     int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
+    struct cgroup cgroup;
     struct counters before;
     uint64_t cpu_ns, memory_peak; /* as the server says */
     unsigned char *request_bytes; /* what argv and env of the request point into */
@@ -236,8 +242,9 @@ int filter_write(int fd); /* an array of struct sock_filter; -1 and errno */
 
 /* cgroup.c */
 int cgroup_version(void);
-void cgroup_read(struct counters *c);
-uint64_t cgroup_memory(void); /* in use now; 0 not known */
+void cgroup_open(struct cgroup *g);
+void cgroup_read(const struct cgroup *g, struct counters *c);
+uint64_t cgroup_memory(const struct cgroup *g); /* in use now; 0 not known */
 size_t cgroup_describe(char *out, size_t size);
 ssize_t read_file(const char *path, char *out, size_t size);
 

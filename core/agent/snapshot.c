@@ -115,7 +115,7 @@ void snapshot_take(const struct agent *a, struct snapshot *s)
     s->ipc = hash_dir(HASH_START, "/dev/mqueue");
     for (size_t i = 0; i < sizeof ipc / sizeof *ipc; i++)
         s->ipc = hash_file(s->ipc, ipc[i]);
-    s->memory = cgroup_memory();
+    s->memory = cgroup_memory(&a->cgroup);
     s->descriptors = a->server.descriptors;
     s->processes =
         list_processes(pids, sizeof pids / sizeof *pids, a->server.pid, a->server.init_pid);
