@@ -93,6 +93,9 @@ function M.library(name)
     path = path or line:find("^%s*" .. name:gsub("%p", "%%%0") .. " ") and line:match "=> (%S+)$"
   end
   p:close()
+  p = assert(io.popen("readlink -f '" .. path .. "'"))
+  path = p:read "l"
+  p:close()
   return path
 end
 
