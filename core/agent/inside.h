@@ -80,27 +80,29 @@ struct cgroup {
 
 /* What is the same before each run, or something was left behind. */
 struct snapshot {
-    uint64_t mounts, tmp, shm, ipc; /* hashes */
-    uint64_t memory;                /* bytes */
+    uint64_t mounts, tmp, shm, ipc, keepers; /* hashes */
+    uint64_t memory;                         /* bytes */
     size_t descriptors, processes;
 };
 
 struct server {
-    pid_t pid;    /* 0: none, runs are started by the agent itself */
-    int fd;       /* control socket */
-    int words_fd; /* its stdout and stderr; -1 at their end */
-    int tmp_fd;   /* /tmp of the run to come, or under way */
+    pid_t pid;        /* 0: none, runs are started by the agent itself */
+    int fd;           /* control socket */
+    int words_fd;     /* its stdout and stderr; -1 at their end */
+    int tmp_fd;       /* /tmp of the run to come, or under way */
+    int shared_fd[2]; /* the container's own /tmp and /dev/shm */
     uint32_t tier, namespaces, descriptors;
     pid_t init_pid; /* 0: none */
+    pid_t program_pid;
     bool landlocked, served;
     bool gone; /* the last run's init has ended, and the snapshot is to be compared */
-    bool init_killed, dead;
+    bool killed, dead;
     bool python;
     const char *interpreter; /* its word in SERVER */
     char program[64];        /* the name of the file that it is */
     char words[4096];        /* the last that it said */
     size_t words_len;
-    uint64_t stop_at_ns; /* Landlock tier: when all of the run must be dead; 0 not asked yet */
+    uint64_t stop_at_ns; /* when all of a killed run must be dead; 0 not killed */
     const char *odd;     /* RETIRE's reason, when there is one */
     struct snapshot first;
 };
@@ -176,7 +178,8 @@ bool fields_next(struct agent *a, struct fields *f, struct field *out);
 uint64_t field_number(struct agent *a, const struct field *f);
 char *field_text(struct agent *a, const struct field *f);
 char *field_path(struct agent *a, const struct field *f); /* absolute */
-/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once. */
+/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once.
+ */
 void fields_count(struct agent *a, const unsigned char *p, size_t n, size_t *counts, int tags,
                   uint64_t repeated);
 
@@ -210,8 +213,8 @@ int job_send(struct agent *a, const int fds[]);
 void job_kill(struct agent *a);
 
 /* snapshot.c */
-/* Those of the container but this one and two more; how many, at most `room`. */
-size_t list_processes(pid_t *out, size_t room, pid_t one, pid_t other);
+/* Those of the container but this one, the server and the run's init; how many, at most `room`. */
+size_t list_processes(const struct agent *a, pid_t *out, size_t room);
 void snapshot_take(const struct agent *a, struct snapshot *s);
 const char *snapshot_odd(const struct snapshot *first, const struct snapshot *now);
 

@@ -237,7 +237,7 @@ static void one_turn(struct agent *a)
         server_words(a);
     if (f[F_SERVER].revents != 0)
         server_event(a);
-    if (a->killing && (a->phase == PH_RUN || a->phase == PH_END))
+    if (a->killing && !a->alone && (a->phase == PH_RUN || a->phase == PH_END))
         kill_again(a);
     if (f[F_SIGNAL].revents != 0 || a->killing)
         children(a);
