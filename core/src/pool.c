@@ -300,12 +300,13 @@ static void hand_over(ms_worker *w, moonsand_run *r)
     int64_t waited = w->used - r->began;
     r->outcome.result.queue_ns = (uint64_t)waited;
     r->worker = w;
-    r->worker_runs = w->runs++;
+    r->worker_runs = w->runs;
     r->box = w->box;
     p->runs++;
     ms_samples_add(&p->hand_out, waited);
     ms_run_take(r);
     tell_new(w);
+    w->runs++;
     moonsand_pool_event event = {.type = MOONSAND_POOL_HANDED_OUT, .duration_ns = (uint64_t)waited};
     ms_pool_emit(p, &event, w);
 }
