@@ -245,6 +245,31 @@ E.each(describe, "waiting for a pool", function(kind)
   end)
 end)
 
+E.each(describe, "a sandbox that is forgotten", function(kind)
+  it("takes its pool along, and gives its share of the machine back", function()
+    assert.equal(0, E.settle(kind))
+    local before, cpus = #E.containers(kind), E.engine(kind):facts().cpus
+    local events = 0
+    do
+      local box
+      box = E.box(kind, with {
+        pool = "auto", cpus = cpus / 2, on_pool = function()
+          events = events + (box.pool and 1 or 0)
+        end,
+      })
+      assert(box.pool:wait_ready(ready_s))
+      assert.is_true(#E.containers(kind) >= before + 2)
+    end
+    assert.is_true(events > 0)
+    collectgarbage()
+    collectgarbage()
+    E.settle(kind)
+    assert.equal(before, #E.containers(kind))
+    local other <close> = E.box(kind, with { pool = "auto", cpus = cpus / 2 })
+    assert.equal(2, other.pool:stats().workers)
+  end)
+end)
+
 E.each(describe, "the size of a pool", function(kind)
   it("can be changed", function()
     local box <close> = E.box(kind, with { pool = 1 })
