@@ -25,14 +25,15 @@ local function find_engine()
 end
 
 local function find_image(engine)
-  local images = moonsand.images
+  local images, last = moonsand.images, nil
   local wanted = { images.backtesting { backtesting = "0.6.6", pandas = "2.2.3", numpy = "2.2.6" },
     images.backtesting.debian }
   return check(engine:image(os.getenv "MOONSAND_IMAGE" or wanted, {
     ca = os.getenv "PIP_CERT" or os.getenv "SSL_CERT_FILE",
     proxy = { http = os.getenv "http_proxy", https = os.getenv "https_proxy", no = os.getenv "no_proxy" },
     on_progress = function(event)
-      if event.name then
+      if event.name and event.name ~= last then
+        last = event.name
         print(("image, step %d of %d: %s"):format(event.step, event.steps, event.name:sub(1, 90)))
       end
     end,

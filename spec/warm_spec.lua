@@ -74,6 +74,7 @@ E.each(describe, "fork mode", function(kind)
     assert.equal("fork", second.isolation.mode)
     assert.truthy(({ landlock = true, namespaces = true })[second.isolation.tier])
     assert.same({ 0, 1 }, { first.isolation.worker_runs, second.isolation.worker_runs })
+    assert.is_nil(second.isolation.trust_key)
     local s = box.pool:stats()
     assert.same({ "fork", second.isolation.tier, false, 1, 2 }, { s.mode, s.tier, s.fell_back, s.workers, s.runs })
   end)
@@ -90,9 +91,11 @@ E.each(describe, "fork mode", function(kind)
     assert.are_not.equal(containers[2], containers[3])
     assert.are_not.equal(containers[1], containers[4])
     assert.equal(2, box.pool:stats().retired.key)
-    local ok, err = pcall(box.run, box, { code = "pass", trust_key = ("k"):rep(257) })
-    assert.is_false(ok)
-    assert.matches("256 bytes", err)
+    for _, bad in ipairs { ("k"):rep(257), "a\nb", "\xff", "" } do
+      local ok, err = pcall(box.run, box, { code = "pass", trust_key = bad })
+      assert.is_false(ok)
+      assert.matches("trust_key", err)
+    end
   end)
 
   it("replaces a container after so many runs", function()
@@ -239,6 +242,31 @@ E.each(describe, "waiting for a pool", function(kind)
     assert.is_nil(ok)
     assert.equal("closed", err.code)
     assert.is_true(#E.containers(kind) <= before - 2)
+  end)
+end)
+
+E.each(describe, "a sandbox that is forgotten", function(kind)
+  it("takes its pool along, and gives its share of the machine back", function()
+    assert.equal(0, E.settle(kind))
+    local before, cpus = #E.containers(kind), E.engine(kind):facts().cpus
+    local events = 0
+    do
+      local box
+      box = E.box(kind, with {
+        pool = "auto", cpus = cpus / 2, on_pool = function()
+          events = events + (box.pool and 1 or 0)
+        end,
+      })
+      assert(box.pool:wait_ready(ready_s))
+      assert.is_true(#E.containers(kind) >= before + 2)
+    end
+    assert.is_true(events > 0)
+    collectgarbage()
+    collectgarbage()
+    E.settle(kind)
+    assert.equal(before, #E.containers(kind))
+    local other <close> = E.box(kind, with { pool = "auto", cpus = cpus / 2 })
+    assert.equal(2, other.pool:stats().workers)
   end)
 end)
 

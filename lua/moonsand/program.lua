@@ -191,8 +191,9 @@ local longest_key = 256 -- bytes, the core's limit
 
 local function trust_key(name, value, level)
   options.text(name, value, level + 1)
-  if #value > longest_key then
-    error(("option '%s' is a text of at most %d bytes, got %d"):format(name, longest_key, #value), level + 1)
+  if #value > longest_key or value:find "%c" or not utf8.len(value) then
+    error(("option '%s' is a text of at most %d bytes, in UTF-8 and without control characters; got %d bytes"):format(
+      name, longest_key, #value), level + 1)
   end
   return value
 end

@@ -68,6 +68,11 @@ function M.new(fields, raw, engine, image_ref)
   self.rejected_artefacts = fields.rejected or {}
   self.rejected = nil
   self.isolation = json.decode(fields.isolation or "{}") or {}
+  for name, value in pairs(self.isolation) do
+    if value == json.null then
+      self.isolation[name] = nil -- what there is none of
+    end
+  end
   self.engine = engine and describe(engine) or {}
   self.image_ref = image_ref
   self.value = nil
