@@ -197,6 +197,35 @@ E.each(describe, "the callback of a pool", function(kind)
   end)
 end)
 
+describe("events that nobody takes", function()
+  it("are kept up to a bound, and the next one says how many were lost", function()
+    local box, busy, events, missed
+    events, missed = 0, 0
+    box = E.box("docker", with {
+      mode = "fork", cpus = 1, on_pool = function(event)
+        events, missed = events + 1, missed + (event.missed or 0)
+        if event.type == "ready" and not busy then
+          busy = true
+          for _ = 1, 520 do -- each is handed out and returned: two events
+            assert(box:run { code = "" })
+          end
+        end
+      end,
+    })
+    local _ <close> = box
+    assert(box.pool:wait_ready(ready_s))
+    out_of(box, "pass")
+    while box.pool:stats().busy > 0 do
+      assert(box.engine:wait(1))
+      assert(box.engine:step())
+    end
+    assert.is_true(missed > 0)
+    assert.is_true(events >= 1024 and events <= 1030, events)
+    -- Each run is handed out and returned, and the worker was starting and ready.
+    assert.equal(2 + 2 * box.pool:stats().runs, events + missed)
+  end)
+end)
+
 E.each(describe, "waiting for a pool", function(kind)
   it("ends in time, and lets others go on meanwhile", function()
     local box <close> = E.box(kind, with { pool = 1 })
