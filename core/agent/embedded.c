@@ -1,5 +1,5 @@
-/* The fork server's shared object and its glue, taken in by the assembler, so that the agent stays one
- * file in the image. */
+/* The fork server's shared object and its glue, taken in by the assembler, so that the agent stays
+ * one file in the image. */
 #include "inside.h"
 
 #ifndef MS_FORK_LIBRARY

@@ -73,29 +73,36 @@ struct counters {
     uint64_t oom_kills, memory_peak, pids_refused;
 };
 
+/* Descriptors of what the container's cgroup counts; -1 what is not there. */
+struct cgroup {
+    int events, peak, now, pids;
+};
+
 /* What is the same before each run, or something was left behind. */
 struct snapshot {
-    uint64_t mounts, tmp, shm, ipc; /* hashes */
-    uint64_t memory;                /* bytes */
+    uint64_t mounts, tmp, shm, ipc, keepers; /* hashes */
+    uint64_t memory;                         /* bytes */
     size_t descriptors, processes;
 };
 
 struct server {
-    pid_t pid;    /* 0: none, runs are started by the agent itself */
-    int fd;       /* control socket */
-    int words_fd; /* its stdout and stderr; -1 at their end */
-    int tmp_fd;   /* /tmp of the run to come, or under way */
+    pid_t pid;        /* 0: none, runs are started by the agent itself */
+    int fd;           /* control socket */
+    int words_fd;     /* its stdout and stderr; -1 at their end */
+    int tmp_fd;       /* /tmp of the run to come, or under way */
+    int shared_fd[2]; /* the container's own /tmp and /dev/shm */
     uint32_t tier, namespaces, descriptors;
     pid_t init_pid; /* 0: none */
+    pid_t program_pid;
     bool landlocked, served;
     bool gone; /* the last run's init has ended, and the snapshot is to be compared */
-    bool init_killed, dead;
+    bool killed, dead;
     bool python;
     const char *interpreter; /* its word in SERVER */
     char program[64];        /* the name of the file that it is */
     char words[4096];        /* the last that it said */
     size_t words_len;
-    uint64_t stop_at_ns; /* Landlock tier: when all of the run must be dead; 0 not asked yet */
+    uint64_t stop_at_ns; /* when all of a killed run must be dead; 0 not killed */
     const char *odd;     /* RETIRE's reason, when there is one */
     struct snapshot first;
 };
@@ -120,6 +127,7 @@ struct agent {
     bool ended, killing, alone;
     int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
+    struct cgroup cgroup;
     struct counters before;
     uint64_t cpu_ns, memory_peak; /* as the server says */
     unsigned char *request_bytes; /* what argv and env of the request point into */
@@ -170,7 +178,8 @@ bool fields_next(struct agent *a, struct fields *f, struct field *out);
 uint64_t field_number(struct agent *a, const struct field *f);
 char *field_text(struct agent *a, const struct field *f);
 char *field_path(struct agent *a, const struct field *f); /* absolute */
-/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once. */
+/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once.
+ */
 void fields_count(struct agent *a, const unsigned char *p, size_t n, size_t *counts, int tags,
                   uint64_t repeated);
 
@@ -204,8 +213,8 @@ int job_send(struct agent *a, const int fds[]);
 void job_kill(struct agent *a);
 
 /* snapshot.c */
-/* Those of the container but this one and two more; how many, at most `room`. */
-size_t list_processes(pid_t *out, size_t room, pid_t one, pid_t other);
+/* Those of the container but this one, the server and the run's init; how many, at most `room`. */
+size_t list_processes(const struct agent *a, pid_t *out, size_t room);
 void snapshot_take(const struct agent *a, struct snapshot *s);
 const char *snapshot_odd(const struct snapshot *first, const struct snapshot *now);
 
@@ -236,8 +245,9 @@ int filter_write(int fd); /* an array of struct sock_filter; -1 and errno */
 
 /* cgroup.c */
 int cgroup_version(void);
-void cgroup_read(struct counters *c);
-uint64_t cgroup_memory(void); /* in use now; 0 not known */
+void cgroup_open(struct cgroup *g);
+void cgroup_read(const struct cgroup *g, struct counters *c);
+uint64_t cgroup_memory(const struct cgroup *g); /* in use now; 0 not known */
 size_t cgroup_describe(char *out, size_t size);
 ssize_t read_file(const char *path, char *out, size_t size);
 

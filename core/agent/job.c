@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -116,46 +117,75 @@ int job_send(struct agent *a, const int fds[])
     return n < 0 ? -1 : 0;
 }
 
-/* All processes but this one, the server and the run's init. */
-static void kill_others(const struct agent *a)
+#define PROCESSES_MAX 2048
+
+struct kin {
+    pid_t pid, parent;
+};
+
+static pid_t parent_of(pid_t pid)
 {
+    char path[64], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (read_file(path, text, sizeof text) <= 0)
+        return 0;
+    const char *end = strrchr(text, ')'); /* the name before it may hold anything */
+    return end != NULL && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : 0;
+}
+
+static bool descends(const struct kin *all, size_t n, pid_t pid, pid_t from)
+{
+    for (size_t steps = 0; steps <= n && pid > 1; steps++) {
+        size_t i = 0;
+        while (i < n && all[i].pid != pid)
+            i++;
+        if (i == n)
+            return false;
+        pid = all[i].parent;
+        if (pid == from)
+            return true;
+    }
+    return false;
+}
+
+/* All of the run, whose orphans its init inherits. The init may have ended meanwhile, and the next
+ * one, with the next program, be there already: they are none of it. */
+static void kill_run(const struct agent *a)
+{
+    pid_t pids[PROCESSES_MAX];
+    struct kin all[PROCESSES_MAX];
     /* Stopped first, all at one time, so that none is born while they are looked for. */
     kill(-1, SIGSTOP);
-    pid_t pids[512];
-    size_t n;
-    int tries = 64;
-    do {
-        n = list_processes(pids, sizeof pids / sizeof *pids, a->server.pid, a->server.init_pid);
-        for (size_t i = 0; i < n; i++)
-            kill(pids[i], SIGKILL);
-    } while (n == sizeof pids / sizeof *pids && --tries > 0);
+    size_t n = list_processes(a, pids, PROCESSES_MAX);
+    for (size_t i = 0; i < n; i++)
+        all[i] = (struct kin){pids[i], parent_of(pids[i])};
+    for (size_t i = 0; i < n; i++)
+        kill(pids[i], descends(all, n, pids[i], a->server.init_pid) ? SIGKILL : SIGCONT);
     kill(a->server.init_pid, SIGCONT);
     kill(a->server.pid, SIGCONT);
 }
 
-/* With namespaces the end of their process 1 ends all that are in them. */
+/* The program is killed, and its init sees to the others and says what it all cost; where they have
+ * no namespace that keeps them together, they are looked for here. */
 void job_kill(struct agent *a)
 {
     struct server *s = &a->server;
-    if (s->init_pid == 0)
+    if (s->init_pid == 0 || a->alone) /* all are dead; the next may be there already */
         return;
-    if (s->tier == MS_TIER_NAMESPACES) {
-        if (!s->init_killed) {
-            pid_t pids[4096];
-            size_t n = list_processes(pids, sizeof pids / sizeof *pids, s->pid, s->init_pid);
-            a->stragglers = a->phase == PH_RUN && n > 1 ? n - 1 : 0; /* one is the program */
-            kill(s->init_pid, SIGKILL);
-        }
-        s->init_killed = true;
-        return;
-    }
-    s->init_killed = true;
-    if (s->stop_at_ns == 0)
+    bool first = !s->killed;
+    s->killed = true;
+    if (first)
         s->stop_at_ns = now_ns() + DEAD_WITHIN_NS;
-    if (now_ns() > s->stop_at_ns) {
+    bool in_time = now_ns() < s->stop_at_ns;
+    if (s->tier == MS_TIER_NAMESPACES) {
+        if (!in_time)
+            kill(s->init_pid, SIGKILL);
+        else if (first)
+            kill(s->program_pid, SIGKILL);
+    } else if (in_time) {
+        kill_run(a);
+    } else {
         s->odd = "processes";
         kill(-1, SIGKILL); /* the server, too: nothing here can be trusted any more */
-        return;
     }
-    kill_others(a);
 }

@@ -1,4 +1,5 @@
-/* Landlock: the program may write below /tmp and /dev/shm only, and reaches no process but its own. */
+/* Landlock: the program may write below /tmp and /dev/shm only, and reaches no process but its own.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/prctl.h>

@@ -1,6 +1,6 @@
 /* What a program may write to, and Landlock's numbers and layouts: these stand here because the
- * headers of the building machine may be older than the kernel that runs this; the kernel keeps them
- * for ever. For landlock.c and the fork server, which has no C library. */
+ * headers of the building machine may be older than the kernel that runs this; the kernel keeps
+ * them for ever. For landlock.c and the fork server, which has no C library. */
 #ifndef MS_LANDLOCK_H
 #define MS_LANDLOCK_H
 

@@ -98,6 +98,7 @@ static void set_up(struct agent *a)
         refuse("moonsand-agent: cannot make stdout non-blocking\n");
     a->out.deep = fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE) >= PIPE_SIZE;
     a->landlock_abi = landlock_abi();
+    cgroup_open(&a->cgroup);
     frame_begin(a, MS_F_HELLO);
     frame_number(a, MS_T_VERSION, MS_PROTO_VERSION);
     frame_number(a, MS_T_LANDLOCK, (uint64_t)(unsigned int)a->landlock_abi);
@@ -236,7 +237,7 @@ static void one_turn(struct agent *a)
         server_words(a);
     if (f[F_SERVER].revents != 0)
         server_event(a);
-    if (a->killing && (a->phase == PH_RUN || a->phase == PH_END))
+    if (a->killing && !a->alone && (a->phase == PH_RUN || a->phase == PH_END))
         kill_again(a);
     if (f[F_SIGNAL].revents != 0 || a->killing)
         children(a);
@@ -291,7 +292,7 @@ static void finish(struct agent *a)
 {
     struct counters after = a->before;
     if (a->ended)
-        cgroup_read(&after);
+        cgroup_read(&a->cgroup, &after);
     frame_begin(a, MS_F_FINAL);
     frame_number(a, MS_T_WALL_NS, a->wall_ns);
     frame_number(a, MS_T_CPU_NS, a->ended ? cpu_ns(a) : 0);

@@ -8,8 +8,8 @@
 #include "inside.h"
 
 /* Where a path that the host names begins, and what is left of it. With a fork server all that the
- * agent touches lies in the run's own /tmp, which is no place in the agent's own tree. -1, EXDEV: it
- * does not. */
+ * agent touches lies in the run's own /tmp, which is no place in the agent's own tree. -1, EXDEV:
+ * it does not. */
 static int tree_of(const struct agent *a, const char **path)
 {
     if (a->server.pid == 0)

@@ -181,7 +181,7 @@ void program_start(struct agent *a)
     if (with_stdin)
         set_nonblock(in[1]);
 
-    cgroup_read(&a->before);
+    cgroup_read(&a->cgroup, &a->before);
     start_clock(a);
     a->phase = PH_RUN;
     if (a->server.pid > 0) {

@@ -141,10 +141,10 @@ struct starting {
 
 static _Noreturn void become_server(const struct plan *p, const struct starting *s)
 {
-    char *argv[] = {p->interpreter, (char *)(uintptr_t)"-c", NULL, NULL};
+    char *argv[] = {p->interpreter, (char *)(uintptr_t) "-c", NULL, NULL};
     bool python = strcmp(p->language, "python") == 0;
     if (!python)
-        argv[1] = (char *)(uintptr_t)"-e";
+        argv[1] = (char *)(uintptr_t) "-e";
     argv[2] = (char *)(uintptr_t)embedded_glue(python);
     setsid();
     default_signals();
@@ -225,6 +225,11 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
     s->interpreter = p.interpreter;
     s->python = strcmp(p.language, "python") == 0;
 
+    /* Opened before a run can forbid it. */
+    s->shared_fd[0] = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s->shared_fd[1] = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->shared_fd[0] < 0)
+        fail(a, "preload", errno, "cannot open", "/tmp");
     struct embedded so = embedded_library();
     int pair[2], words[2];
     struct starting st = {-1, nameless_file("moonsand-fork", MFD_EXEC, so.p, so.len),
@@ -234,6 +239,10 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
         pipe2(words, O_CLOEXEC) < 0)
         fail(a, "preload", errno, "cannot prepare the fork server", NULL);
     (void)fcntl(words[0], F_SETFL, O_NONBLOCK);
+    /* Who says READY knows its number in its own namespace only; the kernel translates it. */
+    const int on = 1;
+    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+        fail(a, "preload", errno, "cannot prepare the fork server", NULL);
     use_up_pids();
     st.control = pair[1];
     st.words = words[1];
@@ -365,18 +374,19 @@ void server_died(struct agent *a)
     a->phase = PH_END;
 }
 
-static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd)
+static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd, pid_t program_pid)
 {
     struct server *s = &a->server;
-    if (s->tmp_fd >= 0)
+    if (s->tmp_fd >= 0 && s->tmp_fd != s->shared_fd[0])
         close(s->tmp_fd);
-    s->tmp_fd = tmp_fd;
+    s->tmp_fd = tmp_fd >= 0 ? tmp_fd : s->shared_fd[0];
     s->tier = r->tier;
     s->namespaces = r->namespaces;
     s->landlocked = r->landlocked != 0;
     s->descriptors = r->descriptors;
     s->init_pid = r->init_pid;
-    s->init_killed = false;
+    s->program_pid = program_pid;
+    s->killed = false;
     s->stop_at_ns = 0;
     (void)snprintf(s->program, sizeof s->program, "%.63s", r->program);
     if (a->phase == PH_SERVER)
@@ -432,7 +442,7 @@ void server_event(struct agent *a)
     union control_message m;
     union {
         struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
+        char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } with;
     struct iovec part = {&m, sizeof m};
     struct msghdr h = {.msg_iov = &part,
@@ -448,17 +458,23 @@ void server_event(struct agent *a)
         return;
     }
     int fd = -1;
-    if (h.msg_controllen >= sizeof(struct cmsghdr))
-        memcpy(&fd, CMSG_DATA(&with.head), sizeof fd);
+    struct ucred sender = {0, 0, 0};
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c)) {
+        if (c->cmsg_type == SCM_RIGHTS)
+            memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        else if (c->cmsg_type == SCM_CREDENTIALS)
+            memcpy(&sender, CMSG_DATA(c), sizeof sender);
+    }
     switch (m.type) {
     case CONTROL_READY:
-        on_ready(a, &m.ready, fd);
+        on_ready(a, &m.ready, fd, sender.pid);
         break;
     case CONTROL_MAIN:
     case CONTROL_ENDED:
         if (a->phase != PH_RUN && a->phase != PH_END) {
-            if (!s->init_killed)
-                give_up(a, "server", "preload", 0, "a copy of the interpreter ended before its run");
+            if (!s->killed)
+                give_up(a, "server", "preload", 0,
+                        "a copy of the interpreter ended before its run");
             break;
         }
         a->cpu_ns = m.ended.cpu_ns;
@@ -483,16 +499,13 @@ static void say_ready(struct agent *a, uint64_t memory)
     static const struct {
         uint32_t flag;
         const char *name;
-    } kinds[] = {{CLONE_NEWUSER, "user"}, {CLONE_NEWNS, "mnt"},   {CLONE_NEWPID, "pid"},
-                 {CLONE_NEWIPC, "ipc"},   {CLONE_NEWUTS, "uts"},  {CLONE_NEWNET, "net"},
+    } kinds[] = {{CLONE_NEWUSER, "user"},    {CLONE_NEWNS, "mnt"},  {CLONE_NEWPID, "pid"},
+                 {CLONE_NEWIPC, "ipc"},      {CLONE_NEWUTS, "uts"}, {CLONE_NEWNET, "net"},
                  {CLONE_NEWCGROUP, "cgroup"}};
-    char names[64] = "";
+    char names[64] = "", *end = names;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if ((a->server.namespaces & kinds[i].flag) != 0) {
-            if (names[0] != 0)
-                strcat(names, ",");
-            strcat(names, kinds[i].name);
-        }
+        if ((a->server.namespaces & kinds[i].flag) != 0)
+            end = stpcpy(end != names ? stpcpy(end, ",") : end, kinds[i].name);
     frame_begin(a, MS_F_READY);
     frame_number(a, MS_T_TIER, a->server.tier);
     frame_text(a, MS_T_NAMESPACES, names);
@@ -504,14 +517,10 @@ static void say_ready(struct agent *a, uint64_t memory)
 /* Where runs have no /tmp of their own, they leave what they wrote. */
 static void clean_up(struct agent *a)
 {
-    static const char *const trees[] = {"/tmp", "/dev/shm"};
-    for (size_t i = 0; i < sizeof trees / sizeof *trees; i++) {
-        int fd = open(trees[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || !wipe(fd))
-            a->server.odd = i == 0 ? "tmp" : "shm";
-        if (fd >= 0)
-            close(fd);
-    }
+    static const char *const names[] = {"tmp", "shm"};
+    for (int i = 0; i < 2; i++)
+        if (a->server.shared_fd[i] >= 0 && !wipe(a->server.shared_fd[i]))
+            a->server.odd = names[i];
 }
 
 /* Compared as soon as the run's init has ended, while the server makes the next; said when both are

@@ -1,8 +1,10 @@
 /* What a run must leave as it found it, looked at before the first and after each. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -96,11 +98,21 @@ static bool add_process(void *arg, const struct dirent64 *e)
     return l->n < l->room;
 }
 
-size_t list_processes(pid_t *out, size_t room, pid_t one, pid_t other)
+size_t list_processes(const struct agent *a, pid_t *out, size_t room)
 {
-    struct process_list l = {out, room, 0, one, other};
+    struct process_list l = {out, room, 0, a->server.pid, a->server.init_pid};
     (void)each_entry("/proc", add_process, &l);
     return l.n;
+}
+
+/* A program of the same user may slow down whom it can name. */
+static uint64_t hash_schedule(uint64_t h, pid_t pid)
+{
+    cpu_set_t cpus;
+    int how[2] = {getpriority(PRIO_PROCESS, (id_t)pid), sched_getscheduler(pid)};
+    CPU_ZERO(&cpus);
+    (void)sched_getaffinity(pid, sizeof cpus, &cpus);
+    return hash_bytes(hash_bytes(h, how, sizeof how), &cpus, sizeof cpus);
 }
 
 void snapshot_take(const struct agent *a, struct snapshot *s)
@@ -115,10 +127,10 @@ void snapshot_take(const struct agent *a, struct snapshot *s)
     s->ipc = hash_dir(HASH_START, "/dev/mqueue");
     for (size_t i = 0; i < sizeof ipc / sizeof *ipc; i++)
         s->ipc = hash_file(s->ipc, ipc[i]);
-    s->memory = cgroup_memory();
+    s->keepers = hash_schedule(hash_schedule(HASH_START, 0), a->server.pid);
+    s->memory = cgroup_memory(&a->cgroup);
     s->descriptors = a->server.descriptors;
-    s->processes =
-        list_processes(pids, sizeof pids / sizeof *pids, a->server.pid, a->server.init_pid);
+    s->processes = list_processes(a, pids, sizeof pids / sizeof *pids);
 }
 
 /* RETIRE's reason, NULL when all is as it was. */
@@ -133,7 +145,7 @@ const char *snapshot_odd(const struct snapshot *first, const struct snapshot *no
         return "shm";
     if (now->ipc != first->ipc)
         return "ipc";
-    if (now->processes != first->processes)
+    if (now->processes != first->processes || now->keepers != first->keepers)
         return "processes";
     if (now->descriptors != first->descriptors)
         return "descriptors";

@@ -1,5 +1,5 @@
-/* Emptying a directory that a hostile program filled. All that could change it is dead; what is left
- * is its shape: deep, wide, forbidden. */
+/* Emptying a directory that a hostile program filled. All that could change it is dead; what is
+ * left is its shape: deep, wide, forbidden. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -44,10 +44,9 @@ static bool lift(struct wiping *w, int from, const char *name)
 
 static int open_dir(int at, const char *name)
 {
-    int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(at, name, flags);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && fchmodat(at, name, 0700, 0) == 0)
-        fd = openat(at, name, flags);
+        fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0)
         (void)fchmod(fd, 0700);
     return fd;

@@ -68,7 +68,7 @@ typedef struct seen {
 
 static int harness_agent = -1, harness_self = -1;
 static bool harness_refuses_namespaces; /* the containers to come; as many machines do */
-static ms_buf harness_binary; /* this test, to be the program inside */
+static ms_buf harness_binary;           /* this test, to be the program inside */
 static seen harness_seen;
 
 static double harness_now(void)
@@ -149,8 +149,9 @@ static void harness_write(const char *path, const char *text)
     close(fd);
 }
 
-/* A root of its own with what programs need of this machine: what else is mounted here comes and goes
- * with the work of others, and the agent of a fork server would take that for a run's doing. */
+/* A root of its own with what programs need of this machine: what else is mounted here comes and
+ * goes with the work of others, and the agent of a fork server would take that for a run's doing.
+ */
 static bool harness_root(void)
 {
     static const char *const whole[] = {"usr", "etc", "dev", "lib", "lib64", "bin", "sbin"};

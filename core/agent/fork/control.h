@@ -11,7 +11,8 @@
  *                             <- S    control_gone: I has ended, too
  *                             <- P    control_ready of the next
  *
- * or control_failed from S, the last that it says. P closes the socket before the program begins. */
+ * or control_failed from S, the last that it says. P closes the socket before the program begins.
+ */
 #ifndef MS_FORK_CONTROL_H
 #define MS_FORK_CONTROL_H
 

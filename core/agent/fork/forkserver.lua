@@ -1,5 +1,6 @@
--- The fork server's Lua; see forkserver.py, which is the same for Python.
 local file = assert(io.open("/proc/self/fd/5", "rb"))
+-- The fork server's Lua; see forkserver.py, which is the same for Python. (An argument of lua -e must
+-- not begin with a dash.)
 local text = file:read("a")
 file:close()
 local names, script = {}, ""

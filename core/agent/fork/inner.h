@@ -18,7 +18,7 @@ struct server {
     uint32_t tier, namespaces;
     bool served, proven, landlocked;
     int32_t pid, init_pid;
-    uint32_t uid, gid; /* a new user namespace knows no name for them until it is told */
+    uint32_t uid, gid;    /* a new user namespace knows no name for them until it is told */
     char interpreter[64]; /* the name of its file */
     int ruleset;          /* Landlock tier: for P to enter; -1 none */
     long descriptors;
@@ -26,8 +26,8 @@ struct server {
 };
 extern struct server server;
 
-/* What the glue calls. moonsand_serve() returns in P, moonsand_take() when the interpreter is to run
- * the job; the arguments and the environment, each ended by NUL, are in moonsand_text(). */
+/* What the glue calls. moonsand_serve() returns in P, moonsand_take() when the interpreter is to
+ * run the job; the arguments and the environment, each ended by NUL, are in moonsand_text(). */
 EXPORT void moonsand_serve(void);
 EXPORT void moonsand_take(void);
 EXPORT const char *moonsand_text(void);
@@ -40,14 +40,14 @@ char *text_add(char *to, const char *s); /* gives the end, where the NUL is */
 char *text_number(char *to, uint64_t v);
 bool text_is(const char *a, const char *b);
 long open_path(const char *path, int flags);
-long put_file(const char *path, const char *text); /* 0 or a negative errno */
+long put_file(const char *path, const char *text);       /* 0 or a negative errno */
 long get_file(const char *path, char *out, size_t size); /* the length, ends with NUL */
 long count_entries(const char *path);
 
 /* walls.c: what is built round a run. Each returns false when it cannot be done, and says so in
  * server.failure. */
 bool wrong(const char *what, long err);
-bool walls_namespaces(void); /* in I, for all that follows */
+bool walls_namespaces(void);     /* in I, for all that follows */
 bool walls_landlock_ready(void); /* in I: what P will need */
 long walls_landlock_enter(void); /* in P: 0 or a negative errno */
 void offer_to_oom_killer(void);

@@ -1,4 +1,5 @@
-/* P, the copy of the interpreter that becomes the program: how it waits for its job, and takes it. */
+/* P, the copy of the interpreter that becomes the program: how it waits for its job, and takes it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -124,10 +125,13 @@ static void say_ready(void)
                               .server_pid = server.pid,
                               .descriptors = (uint32_t)server.descriptors};
     text_add(r.program, server.interpreter);
-    long tmp = open_path("/tmp", O_RDONLY | O_DIRECTORY);
-    if (tmp < 0 || say(&r, sizeof r, (int)tmp) < 0)
+    /* Without namespaces it is the agent's own, which it may not have emptied yet. */
+    bool own = server.tier == MS_TIER_NAMESPACES;
+    long tmp = own ? open_path("/tmp", O_RDONLY | O_DIRECTORY) : -1;
+    if ((own && tmp < 0) || say(&r, sizeof r, (int)tmp) < 0)
         raw_exit(1);
-    (void)raw(close, tmp);
+    if (own)
+        (void)raw(close, tmp);
 }
 
 static void *map(size_t len, int fd)

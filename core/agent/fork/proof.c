@@ -1,5 +1,5 @@
-/* Whether the walls hold is not believed but tried: once for each server, a child in the place of the
- * program does what no program may. */
+/* Whether the walls hold is not believed but tried: once for each server, a child in the place of
+ * the program does what no program may. */
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/netlink.h>

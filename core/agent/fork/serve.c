@@ -1,7 +1,8 @@
 /* The fork server's loop. Before a run is asked for, a child is made that is process 1 of the run's
- * namespaces and shares this process's memory, as after vfork: this one sleeps until it ends. It (I)
- * builds the walls, has the C library fork the copy of the interpreter (P) that will run the program,
- * and waits for its end. P waits for the job; so all of the building is done ahead of the request. */
+ * namespaces and shares this process's memory, as after vfork: this one sleeps until it ends. It
+ * (I) builds the walls, has the C library fork the copy of the interpreter (P) that will run the
+ * program, and waits for its end. P waits for the job; so all of the building is done ahead of the
+ * request. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -39,7 +40,6 @@ static void own_name(void)
 
 /* The interpreter's C library forks: it knows what it must keep in order. */
 extern int fork(void) __attribute__((weak, visibility("default")));
-
 
 /* ---- I ------------------------------------------------------------------------------------- */
 

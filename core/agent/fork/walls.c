@@ -1,5 +1,6 @@
 /* The walls round a run. They are built before its request is there, by I, from whom P inherits
- * them; in the Landlock tier I must stay outside of P's domain, so P builds the last ones itself. */
+ * them; in the Landlock tier I must stay outside of P's domain, so P builds the last ones itself.
+ */
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
