@@ -64,12 +64,13 @@ end)
 E.each(describe, "fork mode", function(kind)
   it("runs forks of an interpreter with its modules loaded, in one container", function()
     local box <close> = E.box(kind, with {
-      mode = "fork", preload = { "json", "decimal" }, preload_script = { code = "import fractions" },
+      mode = "fork", preload = { "json", "decimal" }, preload_script = { code = "import fractions\nMARK = 5" },
     })
-    local code = "import sys; print(*(m in sys.modules for m in ('json', 'decimal', 'fractions', 'sqlite3')))"
+    local code = "import sys; print(*(m in sys.modules for m in ('json', 'decimal', 'fractions', 'sqlite3')))\n"
+      .. "from __preload__ import MARK; print(MARK)"
     local text, first = out_of(box, code)
     local _, second = out_of(box, code)
-    assert.equal("True True True False\n", text)
+    assert.equal("True True True False\n5\n", text)
     assert.equal(first.container, second.container)
     assert.equal("fork", second.isolation.mode)
     assert.truthy(({ landlock = true, namespaces = true })[second.isolation.tier])
