@@ -64,12 +64,13 @@ end)
 E.each(describe, "fork mode", function(kind)
   it("runs forks of an interpreter with its modules loaded, in one container", function()
     local box <close> = E.box(kind, with {
-      mode = "fork", preload = { "json", "decimal" }, preload_script = { code = "import fractions" },
+      mode = "fork", preload = { "json", "decimal" }, preload_script = { code = "import fractions\nMARK = 5" },
     })
-    local code = "import sys; print(*(m in sys.modules for m in ('json', 'decimal', 'fractions', 'sqlite3')))"
+    local code = "import sys; print(*(m in sys.modules for m in ('json', 'decimal', 'fractions', 'sqlite3')))\n"
+      .. "from __preload__ import MARK; print(MARK)"
     local text, first = out_of(box, code)
     local _, second = out_of(box, code)
-    assert.equal("True True True False\n", text)
+    assert.equal("True True True False\n5\n", text)
     assert.equal(first.container, second.container)
     assert.equal("fork", second.isolation.mode)
     assert.truthy(({ landlock = true, namespaces = true })[second.isolation.tier])
@@ -194,6 +195,35 @@ E.each(describe, "the callback of a pool", function(kind)
       assert.equal("mine", err[1])
       assert.equal(before + 1, err[2])
     end
+  end)
+end)
+
+describe("events that nobody takes", function()
+  it("are kept up to a bound, and the next one says how many were lost", function()
+    local box, busy, events, missed
+    events, missed = 0, 0
+    box = E.box("docker", with {
+      mode = "fork", cpus = 1, on_pool = function(event)
+        events, missed = events + 1, missed + (event.missed or 0)
+        if event.type == "ready" and not busy then
+          busy = true
+          for _ = 1, 520 do -- each is handed out and returned: two events
+            assert(box:run { code = "" })
+          end
+        end
+      end,
+    })
+    local _ <close> = box
+    assert(box.pool:wait_ready(ready_s))
+    out_of(box, "pass")
+    while box.pool:stats().busy > 0 do
+      assert(box.engine:wait(1))
+      assert(box.engine:step())
+    end
+    assert.is_true(missed > 0)
+    assert.is_true(events >= 1024 and events <= 1030, events)
+    -- Each run is handed out and returned, and the worker was starting and ready.
+    assert.equal(2 + 2 * box.pool:stats().runs, events + missed)
   end)
 end)
 

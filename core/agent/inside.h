@@ -201,8 +201,10 @@ void default_signals(void);
 int limit(int which, uint64_t value);
 void exec_program(char *const *argv, char *const *env); /* returns when it failed */
 
-/* server.c */
+/* server_start.c */
 void server_take(struct agent *a, unsigned char *p, size_t n);
+
+/* server.c */
 void server_event(struct agent *a); /* the control socket is readable */
 void server_words(struct agent *a); /* words_fd is readable */
 void server_died(struct agent *a);

@@ -1,6 +1,6 @@
-/* The decoder of the agent's frames. The first byte says whether there is a fork server (its highest
- * bit) and how the rest is cut; however it is cut,
- * the events have to be the same, and every one has to keep what agent.h promises. */
+/* The decoder of the agent's frames. The first byte says whether there is a fork server (its
+ * highest bit) and how the rest is cut; however it is cut, the events have to be the same, and
+ * every one has to keep what agent.h promises. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -284,6 +284,12 @@ static bool same_key(const ms_worker *w, const moonsand_run *r)
     return strcmp(w->key, r->trust_key) == 0;
 }
 
+/* The one that has said something later; a may be NULL. */
+static ms_worker *livelier(ms_worker *a, ms_worker *b)
+{
+    return a && a->box->heard >= b->box->heard ? a : b;
+}
+
 static void hand_over(ms_worker *w, moonsand_run *r)
 {
     ms_pool *p = w->pool;
@@ -327,9 +333,9 @@ static bool hand_out(ms_pool *p)
             if (w->state != MS_WORKER_IDLE || w->reserved)
                 continue;
             if (!w->bound)
-                unbound = w;
+                unbound = livelier(unbound, w);
             else if (same_key(w, r))
-                own = w;
+                own = livelier(own, w);
             else if (!other || w->used < other->used)
                 other = w;
         }

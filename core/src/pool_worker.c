@@ -6,7 +6,8 @@
 #include "pool.h"
 
 #define QUIET_AFTER (1 * MS_S)    /* without a word from it: it is asked */
-#define ANSWER_WITHIN (2 * MS_S)  /* then, and before it is handed out */
+#define ANSWER_WITHIN (2 * MS_S)  /* then */
+#define FRESH (250 * MS_MS)       /* so long after its last word it is handed out unasked */
 #define RETURN_WITHIN (15 * MS_S) /* to wipe what a run left, and to be ready again */
 #define AWAY (1 * MS_S)           /* so late a timer only fires when nobody drove the loop */
 
@@ -233,7 +234,7 @@ static bool ping(ms_worker *w)
 
 bool ms_worker_fresh(ms_worker *w)
 {
-    if (ms_now_ns() - w->box->heard < ANSWER_WITHIN)
+    if (ms_now_ns() - w->box->heard < FRESH)
         return true;
     (void)ping(w);
     return false;

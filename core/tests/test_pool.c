@@ -1,4 +1,5 @@
-/* Workers on the real engines: containers that are ready ahead of the runs. */
+/* Workers on the real engines: containers that are ready ahead of the runs, used once or by a fork
+ * server many times. */
 #include "live.h"
 #include "patience.h"
 #include "tap.h"
@@ -196,13 +197,14 @@ static void used_once(seen *s, const char *name, const char *image)
 
     /* Cancelled while it waits for a worker, and while it runs. */
     s->done = 0;
-    start(s, "import time\ntime.sleep(30)");
+    moonsand_run *first_one = start(s, "import time\ntime.sleep(30)");
     moonsand_run *second = start(s, "import time\ntime.sleep(30)"), *third = start(s, "print(3)");
     is_str(moonsand_run_phase(third), "queued", "%s: a run that waits", name);
     moonsand_run_free(third);
     drive_for(s, 20 * MS_MS);
     moonsand_run_cancel(second);
     ok(until_done(s, 1) && s->status == MOONSAND_S_CANCELLED, "%s: is cancelled", name);
+    moonsand_run_free(first_one);
     reset(s);
     is_int((long)moonsand_engine_pending(s->v.engine), 0, "%s: nothing is left", name);
 }
@@ -272,6 +274,149 @@ static void freed(seen *s, const char *name, const char *image)
     is_int((long)moonsand_engine_pending(s->v.engine), 0, "%s: nothing is left", name);
 }
 
+static void run_one(seen *s, const char *code, const char *key)
+{
+    const char *argv[] = {"python3", "-c", code};
+    moonsand_run_options o = MOONSAND_RUN_OPTIONS_INIT;
+    o.argv = argv;
+    o.argc = 3;
+    o.on_done = on_done;
+    o.arg = s;
+    o.trust_key = key;
+    moonsand_run *r = NULL;
+    s->done = 0;
+    s->out[0] = '\0';
+    s->status = MOONSAND_S_LOST;
+    moonsand_run_start(&r, s->v.sandbox, &o, NULL);
+    until_done(s, 1);
+}
+
+#define MARK                                                                                       \
+    "import os\nprint(os.path.exists('/tmp/mark'), 'mark' in globals())\n"                         \
+    "mark = open('/tmp/mark', 'w')"
+
+/* A fork server: one container for many runs. */
+static void many_runs(seen *s, const char *name, const char *image)
+{
+    static const char *const modules[] = {"json"};
+    moonsand_sandbox_options o = options(s, image, 1);
+    o.mode = MOONSAND_MODE_FORK;
+    o.require = MOONSAND_TIER_NAMESPACES;
+    o.preload = modules;
+    o.preload_count = 1;
+    o.preload_script = "import random\nimport string";
+    o.max_runs = 20;
+    is_int(moonsand_sandbox_new(&s->v.sandbox, s->v.engine, &o, &s->v.err), 0,
+           "%s: a worker with a fork server", name);
+    ok(settle(s, 1), "%s: gets ready: %s", name, s->error);
+    ok(stats(s).tier == MOONSAND_TIER_NAMESPACES && stats(s).mode == MOONSAND_MODE_FORK,
+       "%s: with namespaces", name);
+    run_one(s, MARK "\nimport sys\nprint('json' in sys.modules and 'string' in sys.modules)", NULL);
+    is_str(s->out, "False False\nTrue\n", "%s: what is preloaded is there", name);
+    char first[64];
+    memcpy(first, s->container, sizeof first);
+    ok(strstr(s->isolation, "\"mode\":\"fork\"") && strstr(s->isolation, "\"worker_runs\":0") &&
+           strstr(s->isolation, "\"tier\":\"namespaces\"") && strstr(s->isolation, "\"mnt\"") &&
+           strstr(s->isolation, "\"trust_key\":null"),
+       "%s: the isolation says what was applied", name);
+    run_one(s, MARK, NULL);
+    ok(settle(s, 1) && strcmp(s->out, "False False\n") == 0 && strcmp(first, s->container) == 0 &&
+           strstr(s->isolation, "\"worker_runs\":1"),
+       "%s: the next run is in the same container and finds nothing of the first", name);
+    is_int(count(s, MOONSAND_POOL_RETURNED), 2, "%s: it comes back after each", name);
+
+    static const struct {
+        const char *code;
+        moonsand_status status;
+    } ends[] = {{"import sys; sys.exit(3)", MOONSAND_S_EXIT},
+                {"import os; os.kill(os.getpid(), 9)", MOONSAND_S_SIGNAL},
+                {"import os; os.abort()", MOONSAND_S_SIGNAL},
+                {"import os; os.execvp('true', ['true'])", MOONSAND_S_OK},
+                {"print(7)", MOONSAND_S_OK}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        run_one(s, ends[i].code, NULL);
+        is_str(moonsand_status_name(s->status), moonsand_status_name(ends[i].status), "%s: %s %s",
+               name, ends[i].code, s->why);
+    }
+    is_str(s->container, first, "%s: all in the same container", name);
+
+    /* Cancelled while it runs: the container stays. */
+    s->done = 0;
+    moonsand_run *r = start(s, "import time\ntime.sleep(30)");
+    int64_t end = ms_now_ns() + patience(20 * MS_S);
+    while (strcmp(moonsand_run_phase(r), "running") != 0 && ms_now_ns() < end)
+        drive_for(s, 5 * MS_MS);
+    moonsand_run_cancel(r);
+    ok(until_done(s, 1) && s->status == MOONSAND_S_CANCELLED, "%s: cancelled", name);
+    run_one(s, "print(8)", NULL);
+    ok(strcmp(s->out, "8\n") == 0 && strcmp(s->container, first) == 0, "%s: and the next one runs",
+       name);
+
+    /* Another key, another container; and back. */
+    run_one(s, MARK, "alice");
+    ok(strcmp(s->container, first) != 0 && retired(s, MOONSAND_RETIRE_KEY) == 1 &&
+           strstr(s->isolation, "\"trust_key\":\"alice\""),
+       "%s: another trust key has another container: %s", name, s->why);
+    run_one(s, MARK, "bob");
+    ok(retired(s, MOONSAND_RETIRE_KEY) == 2 && strcmp(s->out, "False False\n") == 0,
+       "%s: and the third one, too", name);
+
+    /* max_runs */
+    memcpy(first, s->container, sizeof first);
+    int right = 0;
+    for (int i = 0; i < 25; i++) {
+        run_one(s, "print(9)", "bob");
+        right += strcmp(s->out, "9\n") == 0;
+    }
+    ok(right == 25 && retired(s, MOONSAND_RETIRE_RUNS) == 1 && strcmp(s->container, first) != 0,
+       "%s: a worker is replaced after max_runs (%d right, %ld retired)", name, right,
+       retired(s, MOONSAND_RETIRE_RUNS));
+    run_one(s, "x = b'x' * (1 << 30)", "bob");
+    is_str(moonsand_status_name(s->status), "oom", "%s: memory", name);
+    ok(settle(s, 1) && retired(s, MOONSAND_RETIRE_OOM) == 1, "%s: which retires the worker", name);
+    run_one(s, "print(10)", "bob");
+    is_str(s->out, "10\n", "%s: the next one runs", name);
+    reset(s);
+    is_int((long)moonsand_engine_pending(s->v.engine), 0, "%s: nothing is left", name);
+}
+
+static void preload_failures(seen *s, const char *name, const char *image)
+{
+    static const char *const modules[] = {"no_such_module"};
+    moonsand_sandbox_options o = options(s, image, 1);
+    o.mode = MOONSAND_MODE_FORK;
+    o.preload = modules;
+    o.preload_count = 1;
+    moonsand_sandbox_new(&s->v.sandbox, s->v.engine, &o, &s->v.err);
+    run_one(s, "print(1)", NULL);
+    ok(s->failed == 1 && strncmp(s->why, "exec: ", 6) == 0 && strstr(s->why, "no_such_module"),
+       "%s: preload: %s", name, s->why);
+    ok(strstr(s->error, "no_such_module") != NULL, "%s: events say it as well", name);
+    reset(s);
+}
+
+/* A container with a fork server for one run each. */
+static void preloaded_once(seen *s, const char *name, const char *image)
+{
+    static const char *const modules[] = {"json"};
+    moonsand_sandbox_options o = options(s, image, 1);
+    o.preload = modules;
+    o.preload_count = 1;
+    moonsand_sandbox_new(&s->v.sandbox, s->v.engine, &o, &s->v.err);
+    ok(settle(s, 1), "%s: preloaded: %s", name, s->error);
+    char first[64];
+    run_one(s, "import sys\nprint('json' in sys.modules)", NULL);
+    memcpy(first, s->container, sizeof first);
+    is_str(s->out, "True\n", "%s: it is there", name);
+    ok(strstr(s->isolation, "\"mode\":\"container\"") && strstr(s->isolation, "\"preloaded\":true"),
+       "%s: and said", name);
+    ok(settle(s, 1), "%s: the next is made", name);
+    run_one(s, "print(2)", NULL);
+    ok(settle(s, 1) && strcmp(first, s->container) != 0 && retired(s, MOONSAND_RETIRE_USED) == 2,
+       "%s: each is used once", name);
+    reset(s);
+}
+
 static void on_engine(const char *name, const char *url, const char *image)
 {
     static seen s;
@@ -287,6 +432,9 @@ static void on_engine(const char *name, const char *url, const char *image)
         health(&s, name, image);
         failures(&s, name);
         freed(&s, name, image);
+        many_runs(&s, name, image);
+        preload_failures(&s, name, image);
+        preloaded_once(&s, name, image);
     }
     live_close(&s.v);
 }
