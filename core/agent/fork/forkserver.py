@@ -37,6 +37,7 @@ def _moonsand():
     import runpy
     import signal
     import threading
+    import time
 
     api = ctypes.pythonapi
     library = ctypes.PyDLL("/proc/self/fd/4")
@@ -49,6 +50,7 @@ def _moonsand():
 
     def environment(pairs):
         # The C library's was set; this is Python's view of it.
+        zone = os.environ.get("TZ")
         new = dict(p.split(b"=", 1) for p in pairs if b"=" in p)
         try:
             data = os.environ._data
@@ -57,6 +59,29 @@ def _moonsand():
         except AttributeError:
             os.environ.clear()
             os.environ.update({os.fsdecode(k): os.fsdecode(v) for k, v in new.items()})
+        if os.environ.get("TZ") != zone:
+            time.tzset()
+        sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+    def stream(name, fd, unbuffered):
+        # As the interpreter makes them at its start: without a buffer, no byte is lost with a
+        # program that is killed.
+        old = getattr(sys, name)
+        if old is None:
+            return
+        if fd == 0:
+            raw = io.FileIO(fd, "rb", closefd=False)
+            buffer = io.BufferedReader(raw)
+        else:
+            raw = io.FileIO(fd, "wb", closefd=False)
+            buffer = raw if unbuffered else io.BufferedWriter(raw)
+        raw.name = "<%s>" % name
+        new = io.TextIOWrapper(buffer, old.encoding, old.errors, newline=None if fd == 0 else "\n",
+                               line_buffering=fd == 2 and not unbuffered,
+                               write_through=fd > 0 and unbuffered)
+        new.mode = "w" if fd > 0 else "r"
+        setattr(sys, name, new)
+        setattr(sys, "__%s__" % name, new)
 
     def blas(env):
         # Libraries were loaded with one thread, so that they could be forked.
@@ -77,6 +102,8 @@ def _moonsand():
     def main_module():
         module = types.ModuleType("__main__")
         module.__builtins__ = builtins
+        if sys.version_info < (3, 14):
+            module.__annotations__ = {}
         sys.modules["__main__"] = module
         return module.__dict__
 
@@ -96,7 +123,7 @@ def _moonsand():
             pass
         except OSError as e:
             sys.stderr.write("%s: can't open file %r: [Errno %d] %s\n"
-                             % (sys.executable, os.path.abspath(path), e.errno, e.strerror))
+                             % (sys.orig_argv[0], os.path.abspath(path), e.errno, e.strerror))
             raise SystemExit(2)
         if not path.endswith((".py", ".pyc")):
             import pkgutil
@@ -218,12 +245,8 @@ def _moonsand():
         argv = [os.fsdecode(a) for a in parts[:argc]]
         sys.orig_argv = argv
         blas(os.environ)
-        if sys.stdin is not None:
-            old = sys.stdin
-            sys.stdin = sys.__stdin__ = open(0, encoding=old.encoding, errors=old.errors,
-                                             closefd=False)
-        if os.environ.get("PYTHONUNBUFFERED"):
-            sys.stdout.reconfigure(write_through=True)
+        for fd, name in enumerate(("stdin", "stdout", "stderr")):
+            stream(name, fd, bool(os.environ.get("PYTHONUNBUFFERED")))
         for path in reversed(os.environ.get("PYTHONPATH", "").split(":")):
             if path and path not in sys.path:
                 sys.path.insert(0, path)
