@@ -10,7 +10,7 @@ demo=(docker.io containerd podman conmon runc catatonit containernetworking-plug
     iptables iproute2 mmdebstrap curl ca-certificates util-linux)
 test=(lua-busted lua-luv lua-cqueues lua-check luarocks clang clang-format libclang-rt-14-dev valgrind
     openssh-client openssh-server openssl docker-registry)
-bench=(python3 python3-docker)
+bench=(python3 python3-docker bubblewrap)
 
 case ${1:-build} in
 build) packages=("${build[@]}") ;;

@@ -37,6 +37,7 @@ def _moonsand():
     import runpy
     import signal
     import threading
+    import time
 
     api = ctypes.pythonapi
     library = ctypes.PyDLL("/proc/self/fd/4")
@@ -49,6 +50,7 @@ def _moonsand():
 
     def environment(pairs):
         # The C library's was set; this is Python's view of it.
+        zone = os.environ.get("TZ")
         new = dict(p.split(b"=", 1) for p in pairs if b"=" in p)
         try:
             data = os.environ._data
@@ -57,6 +59,9 @@ def _moonsand():
         except AttributeError:
             os.environ.clear()
             os.environ.update({os.fsdecode(k): os.fsdecode(v) for k, v in new.items()})
+        if os.environ.get("TZ") != zone:
+            time.tzset()
+        sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
     def blas(env):
         # Libraries were loaded with one thread, so that they could be forked.
@@ -74,32 +79,38 @@ def _moonsand():
                 if hasattr(loaded, symbol):
                     getattr(loaded, symbol)(ctypes.c_int(n))
 
-    def stream(fd, old, raw):
-        # As the interpreter makes its own at its start.
-        f = io.FileIO(fd, "wb" if fd > 0 else "rb", closefd=False)
-        f.name = old.name
+    def stream(fd, old, unbuffered):
+        # As the interpreter makes its own at its start: without a buffer, no byte is lost with a
+        # program that is killed.
+        raw = io.FileIO(fd, "wb" if fd > 0 else "rb", closefd=False)
+        raw.name = old.name
         if fd == 0:
-            f = io.BufferedReader(f)
-        elif not raw:
-            f = io.BufferedWriter(f)
-        new = io.TextIOWrapper(f, old.encoding, old.errors, None if fd == 0 else "\n",
-                               write_through=raw and fd > 0, line_buffering=fd == 2 and not raw)
+            buffer = io.BufferedReader(raw)
+        else:
+            buffer = raw if unbuffered else io.BufferedWriter(raw)
+        new = io.TextIOWrapper(buffer, old.encoding, old.errors, None if fd == 0 else "\n",
+                               line_buffering=fd == 2 and not unbuffered,
+                               write_through=fd > 0 and unbuffered)
         new.mode = old.mode
         return new
 
     def streams(unbuffered):
-        # What the server's own stand for has changed below them; the rest is as it was.
-        if sys.stdin is not None:
-            sys.stdin = sys.__stdin__ = stream(0, sys.stdin, False)
-        if unbuffered != was_unbuffered:
-            if sys.stdout is not None:
-                sys.stdout = sys.__stdout__ = stream(1, sys.stdout, unbuffered)
-            if sys.stderr is not None:
-                sys.stderr = sys.__stderr__ = stream(2, sys.stderr, unbuffered)
+        # What the server's own stand for has changed below them: what they found out of it, and
+        # how they write, may be wrong. One that a module has put in their place stays.
+        for fd, name in enumerate(("stdin", "stdout", "stderr")):
+            old = getattr(sys, "__%s__" % name)
+            if old is None or (fd > 0 and unbuffered == was_unbuffered):
+                continue
+            new = stream(fd, old, unbuffered)
+            if getattr(sys, name) is old:
+                setattr(sys, name, new)
+            setattr(sys, "__%s__" % name, new)
 
     def main_module():
         module = types.ModuleType("__main__")
         module.__builtins__ = builtins
+        if sys.version_info < (3, 14):
+            module.__annotations__ = {}
         sys.modules["__main__"] = module
         return module.__dict__
 
@@ -119,7 +130,7 @@ def _moonsand():
             pass
         except OSError as e:
             sys.stderr.write("%s: can't open file %r: [Errno %d] %s\n"
-                             % (sys.executable, os.path.abspath(path), e.errno, e.strerror))
+                             % (sys.orig_argv[0], os.path.abspath(path), e.errno, e.strerror))
             raise SystemExit(2)
         if not path.endswith((".py", ".pyc")):
             import pkgutil
@@ -131,7 +142,6 @@ def _moonsand():
         kind = "SourcelessFileLoader" if path.endswith(".pyc") else "SourceFileLoader"
         path = os.path.abspath(path)
         scope["__loader__"] = getattr(importlib.machinery, kind)("__main__", path)
-        scope["__annotations__"] = {}
         scope["__file__"] = path
         scope["__cached__"] = None
         exec(source_of(path), scope)
@@ -264,7 +274,8 @@ def _moonsand():
         exec(compile(b"def f(a):\n    return [a, str(a)]\nf(1)\n", "<string>", "exec"), {})
         os.path.dirname(os.path.realpath("/tmp/main.py"))
         importlib.machinery.SourceFileLoader("__main__", "/tmp/main.py")
-        stream(0, sys.stdin, False)
+        if sys.__stdin__ is not None:
+            stream(0, sys.__stdin__, False)
         with io.open_code("/dev/null") as f:
             f.read()
 
