@@ -13,6 +13,7 @@ external_dependencies = {
   CURL = { library = "curl" },
   JANSSON = { library = "jansson" },
   ARCHIVE = { library = "archive" },
+  SECCOMP = { header = "seccomp.h", library = "seccomp" },
   CRYPTO = { library = "crypto" },
 }
 build = {

@@ -106,18 +106,49 @@ function M.command(line)
   end
 end
 
+--- A program that answers each line with a line. Its first line says that it is ready.
+---@param line string a shell command
+---@return { ask: fun(line: string), answer: fun(): string, close: fun() }
+function M.coprocess(line)
+  local p = assert(io.popen "mktemp -d")
+  local dir = p:read "l"
+  p:close()
+  M.sh("mkfifo " .. dir .. "/answers")
+  local to = assert(io.popen(("%s > %s/answers"):format(line, dir), "w"))
+  local from = assert(io.open(dir .. "/answers"))
+  local function answer()
+    return from:read "l" or error("ended early: " .. line:sub(1, 200))
+  end
+  assert(answer() == "ready")
+  return {
+    ask = function(question)
+      to:write(question, "\n"):flush()
+    end,
+    answer = answer,
+    close = function()
+      to:close()
+      from:close()
+      M.sh("rm -r " .. dir)
+    end,
+  }
+end
+
 -- ---- figures ----------------------------------------------------------------------------------------------------
 
 ---@class bench.Stats seconds
 ---@field median number
 ---@field low number
 ---@field high number
+---@field p99 number
 
 ---@param samples number[] gets sorted
 ---@return bench.Stats
 function M.stats(samples)
   table.sort(samples)
-  return { median = samples[math.max(1, math.ceil(0.5 * #samples))], low = samples[1], high = samples[#samples] }
+  local function quantile(q)
+    return samples[math.max(1, math.ceil(q * #samples))]
+  end
+  return { median = quantile(0.5), low = samples[1], high = samples[#samples], p99 = quantile(0.99) }
 end
 
 --- Runs the contenders in turn, each round from another one on, so that the machine's moods and what the one before
@@ -148,10 +179,11 @@ function M.race(contenders, n, cold)
   return result
 end
 
---- Resident memory of this process.
+--- Resident memory of a process.
+---@param pid integer? default: this process
 ---@return integer KiB
-function M.rss_kib()
-  for line in io.lines "/proc/self/status" do
+function M.rss_kib(pid)
+  for line in io.lines(("/proc/%s/status"):format(pid or "self")) do
     local kib = line:match "^VmRSS:%s+(%d+)"
     if kib then
       return math.tointeger(kib)
@@ -160,10 +192,11 @@ function M.rss_kib()
   error "no VmRSS"
 end
 
---- Open descriptors of this process, with the one that is counting.
+--- Open descriptors of a process; of this one with the one that is counting.
+---@param pid integer? default: this process
 ---@return integer
-function M.descriptors()
-  local p, n = assert(io.popen "ls /proc/$PPID/fd"), 0
+function M.descriptors(pid)
+  local p, n = assert(io.popen(("ls /proc/%s/fd"):format(pid or "$PPID"))), 0
   for _ in p:lines() do
     n = n + 1
   end
@@ -206,6 +239,20 @@ function M.add_race(what, result, order, wanted, amount, unit)
       ratio = first / s.median
     end
     M.add_row(what, name, figure, unit or "ms", i > 1 and ratio or nil, wanted and wanted[name])
+  end
+end
+
+--- A row for each contender of a race in which milliseconds count: p50 and p99.
+---@param what string
+---@param result table<string, bench.Stats> of `race`
+---@param order string[] names; moonsand's first, whose ratio to the others is given
+---@param wanted table<string, string>? by name
+function M.add_fast(what, result, order, wanted)
+  for i, name in ipairs(order) do
+    local s = result[name]
+    local digits = s.median < 0.1 and 2 or 0
+    M.add_row(what, name, ("%.*f, p99 %.*f"):gsub("%*", digits):format(s.median * 1e3, s.p99 * 1e3), "ms",
+      i > 1 and result[order[1]].median / s.median or nil, wanted and wanted[name])
   end
 end
 

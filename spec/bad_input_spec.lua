@@ -37,6 +37,19 @@ engines.each(describe, "bad input", function(kind)
     has(failure(box.run, box, "no/such/script.py"), "no/such/script.py", "no such file")
   end)
 
+  it("options that make no sense are the caller's line's", function()
+    local engine = engines.engine(kind)
+    for _, f in ipairs {
+      function() assert(box:run { cod = "pass" }) end,
+      function() assert(box:run { code = "pass", trust_key = ("k"):rep(257) }) end,
+      function() assert(engine:sandbox { image = engines.image, pool = 0 }) end,
+      function() assert(engine:sandbox { image = engines.image, workers = 2 }) end,
+      function() assert(engine:sandbox {}) end,
+    } do
+      has(failure(f), "bad_input_spec.lua:")
+    end
+  end)
+
   it("directory instead of a file", function()
     has(failure(box.run, box, "spec"), "spec", "directory")
   end)

@@ -236,6 +236,52 @@ describe("on a real engine", function()
     raises("binds%[1%] must be a table", sandbox { image = image, binds = { "x" } })
     raises("'target' is required", sandbox { image = image, binds = { { source = "/x" } } })
     raises("'exec_tmp' must be true or false", sandbox { image = image, exec_tmp = 1 })
+    raises("'mode' has no value \"forks\"", sandbox { image = image, mode = "forks" })
+    raises("'require' has no value", sandbox { image = image, require = "all" })
+    raises("'workers' is too large", sandbox { image = image, workers = 1025 })
+    raises("'preload' must be a list", sandbox { image = image, preload = "x" })
+    raises("preload%[1%] must be a string", sandbox { image = image, preload = { 5 } })
+    raises("'preload_script' holds a NUL", sandbox { image = image, preload_script = "a\0b" })
+    raises("'max_age' must not be negative", sandbox { image = image, max_age = -1 })
+    raises("'pool_events' must be true or false", sandbox { image = image, pool_events = 1 })
+  end)
+
+  it("has pools, whose events wait until they are taken", function()
+    local box = assert(engine:sandbox {
+      image = image, memory_bytes = 64 << 20, disk_bytes = 8 << 20, workers = 1, pool_events = true,
+    })
+    assert.is_true(box:is_open())
+    local stats = box:pool_stats()
+    assert.equal(1, stats.workers)
+    assert.equal("container", stats.mode)
+    assert.equal(0, stats.retired.used)
+    local told = false
+    pump(loop, function()
+      stats = box:pool_stats()
+      return stats.ready == 1
+    end)
+    assert.is_true(box:pool_resize(2))
+    assert.equal(2, box:pool_stats().workers)
+    raises("not a number of workers", box.pool_resize, box, 0)
+    raises("not a number of workers", box.pool_resize, box, 1025)
+    raises("number", box.pool_resize, box, {})
+    local event = box:pool_event()
+    assert.equal("starting", event.type)
+    repeat
+      told = told or event.type == "ready" and event.container and event.duration_s > 0
+      event = box:pool_event()
+    until not event
+    assert.is_truthy(told)
+    box:close()
+    assert.is_false(box:is_open())
+    for _, method in ipairs { "pool_stats", "pool_event", "pool_resize" } do
+      raises("attempt to use a closed sandbox", box[method], box, 1)
+    end
+    local none = assert(engine:sandbox { image = image })
+    assert.equal(0, none:pool_stats().workers)
+    local ok, err = none:pool_resize(1)
+    assert.is_nil(ok)
+    assert.equal("invalid", err.code)
   end)
 
   it("checks the options of a run", function()

@@ -202,6 +202,24 @@ describe("flaws by version", function()
     assert.equal("warn", found({ has_bridge = false })[1].level)
   end)
 
+  it("tells what fork mode gives", function()
+    local function found(isolation)
+      local findings = {}
+      doctor.check_fork(findings, { isolation = isolation, wall_s = 0.002, overhead_s = 0.001 })
+      return findings[1]
+    end
+    local f = found { mode = "fork", tier = "namespaces" }
+    assert.equal("ok", f.level)
+    assert.matches("3.0 ms", f.message, 1, true)
+    f = found { mode = "fork", tier = "landlock" }
+    assert.equal("warn", f.level)
+    assert.matches("apparmor_restrict_unprivileged_userns", f.advice, 1, true)
+    f = found { mode = "container", fell_back = "clone3: EPERM" }
+    assert.equal("warn", f.level)
+    assert.matches("clone3: EPERM", f.message, 1, true)
+    assert.equal("warn", found({ mode = "container" }).level)
+  end)
+
   it("and the machine's facts may lack anything", function()
     doctor.check_host({}, {})
     local findings = {}
@@ -327,6 +345,7 @@ open(os.environ["MOONSAND_RESULT"], "w").write('{"x": 1}')
     assert.truthy(seen["disk " .. root])
     assert.equal("ok", seen.engine)
     assert.equal("ok", seen.container)
+    assert.truthy(seen["fork mode"])
     assert.truthy(seen.cgroup)
     assert.truthy(seen.runc)
   end)

@@ -1,4 +1,4 @@
---- The demo in its three orders: python:3.10-slim and an index, a bootstrapped base and an index, neither.
+--- The demo in its three orders: python:3.10-slim and an index, a bootstrapped base and an index, neither; warm runs.
 -- Plain build only: makes three images, with the C of image_build_spec and command_spec
 local E = require "spec.support.engines"
 local base = require "moonsand.image.base"
@@ -69,5 +69,11 @@ E.each(describe, "the demo", function(kind)
     assert.are_equal(0, status, err)
     assert.matches("demo: base: Debian bookworm, .*the package index cannot be reached", out)
     check_strategies(out, false)
+    local warm = assert(command.run({ "lua5.4", "examples/warm.lua", E.url[kind] }, {
+      timeout = E.patience(120), env = { MOONSAND_IMAGE = out:match "demo: image (%S+)," },
+    }))
+    assert.are_equal(0, warm.exit_code, warm.stderr)
+    assert.matches("20 runs: median %d", warm.stdout)
+    assert.matches("mode fork", warm.stdout)
   end)
 end)

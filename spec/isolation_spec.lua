@@ -1,60 +1,11 @@
 -- The walls, tried from inside by a program that wants out.
 local engines = require "spec.support.engines"
-
-local probe = [[
-import ctypes, json, os, socket
-r = {}
-st = dict(l.split(":\t", 1) for l in open("/proc/self/status").read().splitlines() if ":\t" in l)
-for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-    r[k] = int(st[k].strip(), 16)
-r["nnp"], r["seccomp"] = st["NoNewPrivs"].strip(), st["Seccomp"].strip()
-r["uid"], r["groups"] = os.getuid(), os.getgroups()
-r["ifaces"] = sorted(l.split(":")[0].strip() for l in open("/proc/net/dev").readlines()[2:])
-def can(path):
-    try:
-        with open(path, "w"): return True
-    except OSError: return False
-r["writable"] = [p for p in ("/x", "/usr/x", "/etc/x", "/run/x", "/var/tmp/x", "/var/x", "/proc/sys/kernel/hostname",
-    "/sys/fs/cgroup/x", "/.moonsand/agent", "/home/x", "/mnt/x", "/sys/kernel/x") if can(p)]
-r["tmp"] = can("/tmp/x")
-libc = ctypes.CDLL(None, use_errno=True)
-def call(n, *a):
-    return -ctypes.get_errno() if libc.syscall(n, *a) < 0 else 0
-import platform
-x86 = platform.machine() == "x86_64"
-nr = dict(ptrace=101, unshare=272, mount=165, keyctl=250, bpf=321, io_uring_setup=425, userfaultfd=323,
-          perf_event_open=298, shmget=29, mknod=133, setns=308, add_key=248, process_vm_readv=310,
-          clone3=435) if x86 else dict(ptrace=117, unshare=97, mount=40, keyctl=219, bpf=280,
-          io_uring_setup=425, userfaultfd=282, perf_event_open=241, shmget=194, mknod=33, setns=268,
-          add_key=217, process_vm_readv=270, clone3=435)
-r["calls"] = {}
-for name, n in nr.items():
-    ctypes.set_errno(0)
-    rc = call(n, 0x10000000 if name == "unshare" else 0, 0, 0, 0, 0, 0)
-    r["calls"][name] = rc
-r["sockets"] = []
-for family in (1, 2, 10, 16, 17, 38, 40, 31, 29):
-    try:
-        socket.socket(family, socket.SOCK_STREAM if family in (1, 2, 10, 38, 40) else socket.SOCK_RAW).close()
-        r["sockets"].append(family)
-    except OSError: pass
-r["secrets"] = [p for p in ("/proc/cmdline", "/proc/config.gz", "/proc/kallsyms", "/proc/locks", "/proc/keys",
-    "/proc/timer_list", "/proc/kcore") if os.path.exists(p) and os.access(p, os.R_OK) and open(p, "rb").read(1)]
-r["env"] = sorted(os.environ)
-r["hostname"] = socket.gethostname()
-open("/tmp/exec-me", "w").write("#!/bin/sh\necho ran\n")
-os.chmod("/tmp/exec-me", 0o755)
-try:
-    import subprocess; subprocess.run(["/tmp/exec-me"], check=True); r["tmp_exec"] = True
-except OSError: r["tmp_exec"] = False
-v = os.statvfs("/tmp"); r["tmp_bytes"], r["tmp_inodes"] = v.f_blocks * v.f_frsize, v.f_files
-print(json.dumps(r))
-]]
+local walls = require "spec.support.walls"
 
 engines.each(describe, "isolation", function(kind)
   it("holds from inside", function()
     local cjson = require "cjson"
-    local r = assert(engines.box(kind, { timeout = 30 }):run { code = probe })
+    local r = assert(engines.box(kind, { timeout = 30 }):run { code = walls.probe })
     assert.equal("", r.stderr)
     assert.equal("ok", r.status)
     local p = cjson.decode(r.stdout)

@@ -5,12 +5,12 @@
 set -euo pipefail
 
 build=(gcc libc6-dev cmake make pkg-config lua5.4 liblua5.4-dev libcurl4-openssl-dev libjansson-dev libarchive-dev
-    libssl-dev lua-cjson lua-argparse)
+    libssl-dev libseccomp-dev lua-cjson lua-argparse)
 demo=(docker.io containerd podman conmon runc catatonit containernetworking-plugins
     iptables iproute2 mmdebstrap curl ca-certificates util-linux)
 test=(lua-busted lua-luv lua-cqueues lua-check luarocks clang clang-format libclang-rt-14-dev valgrind
     openssh-client openssh-server openssl docker-registry)
-bench=(python3 python3-docker)
+bench=(python3 python3-docker bubblewrap)
 
 case ${1:-build} in
 build) packages=("${build[@]}") ;;

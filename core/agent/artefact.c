@@ -15,14 +15,6 @@
 #define VISITED_MORE 65536 /* entries looked at beyond those that may be taken */
 #define OPEN_HOSTILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-struct entry { /* struct linux_dirent64 */
-    uint64_t ino;
-    int64_t off;
-    uint16_t len;
-    uint8_t type;
-    char name[];
-};
-
 struct level {
     int fd;
     long have, at;
@@ -81,7 +73,7 @@ void value_send(struct agent *a)
     static const char name[] = "result";
     if (a->request.value_file == NULL)
         return;
-    int fd = open_plain(a->request.value_file, OPEN_HOSTILE);
+    int fd = open_plain(a, a->request.value_file, OPEN_HOSTILE);
     if (fd < 0) {
         if (errno != ENOENT)
             reject(a, name, open_reason(errno));
@@ -263,7 +255,7 @@ void artefacts_send(struct agent *a)
     if (fstat(a->output_fd, &st) == 0 && st.st_nlink == 0) {
         /* The program removed the directory; perhaps it made it anew. */
         close(a->output_fd);
-        a->output_fd = open_plain(a->request.output_dir, OPEN_HOSTILE | O_DIRECTORY);
+        a->output_fd = open_plain(a, a->request.output_dir, OPEN_HOSTILE | O_DIRECTORY);
         if (a->output_fd < 0)
             return;
     }
@@ -274,6 +266,7 @@ void artefacts_send(struct agent *a)
     }
     w->a = a;
     descend(w, a->output_fd);
+    a->output_fd = -1;
     while (w->depth > 0 && !w->over)
         walk_step(w);
     while (w->depth > 0)

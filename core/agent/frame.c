@@ -138,7 +138,7 @@ void out_flush(struct agent *a)
 void fail(struct agent *a, const char *stage, int err, const char *message, const char *what)
 {
     /* What comes in from here on is thrown away. */
-    a->phase = PH_REPORT;
+    a->phase = PH_DEAF;
     out_flush(a);
     char text[1024];
     size_t n = strlen(message);

@@ -15,6 +15,12 @@ void bad_host(struct agent *a, const char *message)
     die();
 }
 
+/* With a fork server the host may have sent input or KILL before it saw that the run had ended. */
+static bool late(const struct agent *a)
+{
+    return a->server.served && (a->phase == PH_REQUEST || a->phase >= PH_REPORT);
+}
+
 /* Whether the host may send this now, and how long it may be. */
 static void head_check(struct agent *a, int type, uint32_t len)
 {
@@ -23,6 +29,13 @@ static void head_check(struct agent *a, int type, uint32_t len)
     switch (type) {
     case MS_F_CHECK:
         in_order = a->phase == PH_REQUEST && !a->probed;
+        break;
+    case MS_F_SERVER:
+        in_order = a->phase == PH_REQUEST && a->server.pid == 0;
+        most = MS_PROTO_MAX;
+        break;
+    case MS_F_PING:
+        in_order = a->phase == PH_REQUEST;
         break;
     case MS_F_REQUEST:
         in_order = a->phase == PH_REQUEST;
@@ -40,15 +53,15 @@ static void head_check(struct agent *a, int type, uint32_t len)
         in_order = a->phase == PH_FILES && !a->go && a->file.fd < 0;
         break;
     case MS_F_STDIN:
-        in_order = (a->go || a->phase >= PH_RUN) && !a->feed.eof &&
-                   (a->request.flags & MS_FLAG_STDIN) != 0;
+        in_order = late(a) || ((a->go || a->phase >= PH_RUN) && !a->feed.eof &&
+                               (a->request.flags & MS_FLAG_STDIN) != 0);
         most = MS_PROTO_STDIN_CREDIT;
         break;
     case MS_F_STDIN_EOF:
-        in_order = a->go || a->phase >= PH_RUN;
+        in_order = late(a) || a->go || a->phase >= PH_RUN;
         break;
     case MS_F_KILL:
-        in_order = a->phase != PH_REQUEST;
+        in_order = late(a) || (a->phase != PH_REQUEST && a->phase != PH_SERVER);
         break;
     default:
         bad_host(a, "a frame of unknown type");
@@ -62,6 +75,8 @@ static void head_check(struct agent *a, int type, uint32_t len)
 static void payload(struct agent *a, const unsigned char *p, size_t n)
 {
     struct in *in = &a->in;
+    if (in->type == MS_F_STDIN && late(a))
+        return;
     if (in->type == MS_F_STDIN)
         feed_add(a, p, n);
     else if (in->type == MS_F_FILE_DATA)
@@ -86,6 +101,12 @@ static void frame_over(struct agent *a)
         a->probed = true;
         probe_send(a);
         break;
+    case MS_F_SERVER:
+        server_take(a, whole, have); /* keeps it likewise */
+        break;
+    case MS_F_PING:
+        a->say_pong = true;
+        break;
     case MS_F_REQUEST:
         request_take(a, whole, have); /* keeps it: argv and environment point into it */
         a->phase = PH_FILES;
@@ -98,10 +119,10 @@ static void frame_over(struct agent *a)
         a->go = true;
         break;
     case MS_F_STDIN_EOF:
-        a->feed.eof = true;
+        a->feed.eof = !late(a);
         break;
     case MS_F_KILL:
-        a->kill_asked = true;
+        a->kill_asked = !late(a);
         break;
     default:
         break;
@@ -116,7 +137,7 @@ static void head(struct agent *a, const unsigned char *p)
     head_check(a, p[0], ms_get_u32(p + 4));
     in->type = p[0];
     in->left = ms_get_u32(p + 4);
-    if (in->type == MS_F_REQUEST || in->type == MS_F_FILE) {
+    if (in->type == MS_F_REQUEST || in->type == MS_F_SERVER || in->type == MS_F_FILE) {
         in->whole = malloc((size_t)in->left + 1);
         if (in->whole == NULL)
             fail(a, "request", ENOMEM, "no memory for the request", NULL);
@@ -155,7 +176,7 @@ void in_read(struct agent *a)
         return;
     if (n <= 0)
         die();
-    if (a->phase == PH_REPORT) {
+    if (a->phase == PH_DEAF) {
         /* Late STDIN, or KILL when all are dead already. */
         in->len = 0;
         return;

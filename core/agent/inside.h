@@ -14,11 +14,14 @@
 #define OUT_SIZE (1u << 18) /* payload of a frame, but of those that frame_raw() makes */
 
 enum phase {
-    PH_REQUEST, /* nothing yet but HELLO */
+    PH_REQUEST, /* nothing yet but HELLO; with a server, a run may come */
+    PH_SERVER,  /* the fork server was started and is not ready yet */
     PH_FILES,   /* the request is known; files may come, then GO */
     PH_RUN,     /* the program was forked */
     PH_END,     /* the program ended; what it left is being killed and reaped */
-    PH_REPORT   /* all are dead; results go out, and what still comes in is of no interest */
+    PH_REPORT,  /* all are dead; results go out */
+    PH_BETWEEN, /* they are out; the server makes the next run's walls */
+    PH_DEAF     /* the last goes out, and what still comes in is of no interest */
 };
 
 /* Frames to the host. At most one is under way: everything that is to be said is remembered as
@@ -70,6 +73,48 @@ struct counters {
     uint64_t oom_kills, memory_peak, pids_refused;
 };
 
+/* Descriptors of what the container's cgroup counts; -1 what is not there. */
+struct cgroup {
+    int events, peak, now, pids;
+};
+
+/* What is the same before each run, or something was left behind. */
+struct snapshot {
+    uint64_t mounts, tmp, shm, ipc, keepers; /* hashes */
+    uint64_t memory;                         /* bytes */
+    size_t descriptors, processes;
+};
+
+struct entry { /* struct linux_dirent64, which getdents64 writes */
+    uint64_t ino;
+    int64_t off;
+    uint16_t len;
+    uint8_t type;
+    char name[];
+};
+
+struct server {
+    pid_t pid;        /* 0: none, runs are started by the agent itself */
+    int fd;           /* control socket */
+    int words_fd;     /* its stdout and stderr; -1 at their end */
+    int tmp_fd;       /* /tmp of the run to come, or under way */
+    int shared_fd[2]; /* the container's own /tmp and /dev/shm */
+    uint32_t tier, namespaces, descriptors;
+    pid_t init_pid; /* 0: none */
+    pid_t program_pid;
+    bool landlocked, served;
+    bool gone; /* the last run's init has ended, and the snapshot is to be compared */
+    bool killed, dead;
+    bool python;
+    const char *interpreter; /* its word in SERVER */
+    char program[64];        /* the name of the file that it is */
+    char words[4096];        /* the last that it said */
+    size_t words_len;
+    uint64_t stop_at_ns; /* when all of a killed run must be dead; 0 not killed */
+    const char *odd;     /* RETIRE's reason, when there is one */
+    struct snapshot first;
+};
+
 struct agent {
     enum phase phase;
     struct out out;
@@ -86,11 +131,15 @@ struct agent {
     pid_t main_pid;
     int status;          /* of the program, as from wait() */
     bool go, kill_asked; /* what the host wants and the main loop has not done */
-    bool probed, say_started, started;
+    bool probed, say_pong, say_started, started;
     bool ended, killing, alone;
     int killed; /* MS_KILLED_* */
     uint64_t start_ns, wall_ns, stragglers;
+    struct cgroup cgroup;
     struct counters before;
+    uint64_t cpu_ns, memory_peak; /* as the server says */
+    unsigned char *request_bytes; /* what argv and env of the request point into */
+    struct server server;
 };
 
 /* main.c */
@@ -121,20 +170,74 @@ _Noreturn void fail(struct agent *a, const char *stage, int err, const char *mes
 void in_read(struct agent *a);
 _Noreturn void bad_host(struct agent *a, const char *message);
 
+/* fields.c: walks over fields in place. The byte after a value becomes its NUL: it is the next
+ * field's tag, which has been read by then, or the spare byte behind the payload. */
+struct fields {
+    unsigned char *p, *end;
+    unsigned char tag; /* of the next field */
+};
+struct field {
+    int tag;
+    char *text;
+    size_t len;
+};
+void fields_start(struct fields *f, unsigned char *p, size_t n);
+bool fields_next(struct agent *a, struct fields *f, struct field *out);
+uint64_t field_number(struct agent *a, const struct field *f);
+char *field_text(struct agent *a, const struct field *f);
+char *field_path(struct agent *a, const struct field *f); /* absolute */
+/* How often each tag is there, into counts[tags]; those of `repeated` may be there more than once.
+ */
+void fields_count(struct agent *a, const unsigned char *p, size_t n, size_t *counts, int tags,
+                  uint64_t repeated);
+
 /* request.c */
 void request_take(struct agent *a, unsigned char *p, size_t n);
 void file_take(struct agent *a, unsigned char *p, size_t n);
 void file_data(struct agent *a, const unsigned char *p, size_t n);
 
 /* paths.c: no link is followed, not even in the middle */
-int make_dirs(const char *path);
+int make_dirs(const struct agent *a, const char *path);
 int open_parents(int dir, char *path, bool make, const char **last);
-int open_plain(const char *path, int flags);
+int open_plain(const struct agent *a, const char *path, int flags);
 
 /* program.c */
 void program_start(struct agent *a);
 void program_exec_result(struct agent *a); /* exec_fd is readable */
 void close_from(int lowest);
+void default_signals(void);
+int limit(int which, uint64_t value);
+void exec_program(char *const *argv, char *const *env); /* returns when it failed */
+
+/* server_start.c */
+void server_take(struct agent *a, unsigned char *p, size_t n);
+
+/* server.c */
+void server_event(struct agent *a); /* the control socket is readable */
+void server_words(struct agent *a); /* words_fd is readable */
+void server_died(struct agent *a);
+void server_settle(struct agent *a); /* between runs: says READY or RETIRE when it is time */
+
+/* job.c: a run of the server; the descriptors stay the caller's */
+int job_send(struct agent *a, const int fds[]);
+void job_kill(struct agent *a);
+
+/* snapshot.c */
+/* Those of the container but this one, the server and the run's init; how many, at most `room`. */
+size_t list_processes(const struct agent *a, pid_t *out, size_t room);
+void snapshot_take(const struct agent *a, struct snapshot *s);
+const char *snapshot_odd(const struct snapshot *first, const struct snapshot *now);
+
+/* wipe.c */
+bool wipe(int dir); /* false: not all is gone */
+
+/* embedded.c: what the fork server is made of */
+struct embedded {
+    const void *p;
+    size_t len;
+};
+struct embedded embedded_library(void);
+const char *embedded_glue(bool python);
 
 /* pump.c */
 bool pump_output(struct agent *a, int stream); /* one frame; false: nothing there */
@@ -147,9 +250,14 @@ int landlock_abi(void);
 int landlock_ruleset(int abi); /* a descriptor, or -1 and errno */
 int landlock_enter(int ruleset);
 
+/* filter.c */
+int filter_write(int fd); /* an array of struct sock_filter; -1 and errno */
+
 /* cgroup.c */
 int cgroup_version(void);
-void cgroup_read(struct counters *c);
+void cgroup_open(struct cgroup *g);
+void cgroup_read(const struct cgroup *g, struct counters *c);
+uint64_t cgroup_memory(const struct cgroup *g); /* in use now; 0 not known */
 size_t cgroup_describe(char *out, size_t size);
 ssize_t read_file(const char *path, char *out, size_t size);
 

@@ -1,6 +1,5 @@
 /* Landlock: the program may write below /tmp and /dev/shm only, and reaches no process but its own.
- * Numbers and layouts stand here because the headers of the building machine may be older than the
- * kernel that runs this; the kernel keeps them for ever. */
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "inside.h"
+#include "landlock.h"
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
@@ -16,38 +16,10 @@
 #define SYS_landlock_restrict_self 446
 #endif
 
-struct ruleset_attr {
-    uint64_t handled_access_fs, handled_access_net, scoped;
-};
-
-struct path_beneath {
-    uint64_t allowed_access;
-    int32_t parent_fd;
-} __attribute__((packed));
-
-enum { CREATE_RULESET_VERSION = 1, RULE_PATH_BENEATH = 1 };
-
-#define FS_WRITE_FILE ((uint64_t)1 << 1)
-#define FS_REMOVE_TO_MAKE_SYM ((uint64_t)0x1ff << 4) /* REMOVE_DIR (4) up to MAKE_SYM (12) */
-#define FS_REFER ((uint64_t)1 << 13)                 /* ABI 2 */
-#define FS_TRUNCATE ((uint64_t)1 << 14)              /* ABI 3 */
-#define SCOPE_ABSTRACT_UNIX ((uint64_t)1 << 0)       /* ABI 6 */
-#define SCOPE_SIGNAL ((uint64_t)1 << 1)              /* ABI 6 */
-
 int landlock_abi(void)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, CREATE_RULESET_VERSION);
     return abi > 0 ? (int)abi : 0;
-}
-
-static uint64_t handled(int abi)
-{
-    uint64_t fs = FS_WRITE_FILE | FS_REMOVE_TO_MAKE_SYM;
-    if (abi >= 2)
-        fs |= FS_REFER;
-    if (abi >= 3)
-        fs |= FS_TRUNCATE;
-    return fs;
 }
 
 static int allow(int ruleset, const char *path, uint64_t access)
@@ -68,12 +40,11 @@ static int allow(int ruleset, const char *path, uint64_t access)
 
 int landlock_ruleset(int abi)
 {
-    static const char *const trees[] = {"/tmp", "/dev/shm"};
-    static const char *const files[] = {"/dev/null", "/dev/zero",    "/dev/full", "/dev/random",
-                                        "/dev/tty",  "/dev/urandom", "/dev/ptmx", "/dev/pts"};
-    struct ruleset_attr attr = {handled(abi), 0, SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL};
+    static const char *const trees[] = {LANDLOCK_TREES};
+    static const char *const files[] = {LANDLOCK_FILES};
+    struct ruleset_attr attr = {landlock_handled(abi), 0, SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL};
     long ruleset = -1;
-    if (abi >= 6)
+    if (abi >= SCOPES_ABI)
         ruleset = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
     /* Some vendors' kernels claim the version without the scopes. */
     if (ruleset < 0)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -32,12 +33,21 @@ void die(void)
     _exit(1);
 }
 
+/* Again and again: whatever was being forked when the last one came. */
+static void kill_again(struct agent *a)
+{
+    if (a->server.pid > 0)
+        job_kill(a);
+    else
+        kill(-1, SIGKILL);
+}
+
 void kill_all(struct agent *a, int why)
 {
     if (a->killed == MS_KILLED_NO)
         a->killed = why;
     a->killing = true;
-    kill(-1, SIGKILL);
+    kill_again(a);
 }
 
 static _Noreturn void refuse(const char *why)
@@ -77,6 +87,7 @@ static void set_up(struct agent *a)
     umask(022);
     a->cwd_fd = a->output_fd = a->ruleset_fd = a->exec_fd = -1;
     a->pipe_fd[0] = a->pipe_fd[1] = a->feed.fd = a->file.fd = -1;
+    a->server.fd = a->server.words_fd = a->server.tmp_fd = -1;
     quiet_signals(a);
     a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (a->timer_fd < 0)
@@ -87,6 +98,7 @@ static void set_up(struct agent *a)
         refuse("moonsand-agent: cannot make stdout non-blocking\n");
     a->out.deep = fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE) >= PIPE_SIZE;
     a->landlock_abi = landlock_abi();
+    cgroup_open(&a->cgroup);
     frame_begin(a, MS_F_HELLO);
     frame_number(a, MS_T_VERSION, MS_PROTO_VERSION);
     frame_number(a, MS_T_LANDLOCK, (uint64_t)(unsigned int)a->landlock_abi);
@@ -105,6 +117,8 @@ static void reap(struct agent *a)
             a->alone = true; /* ECHILD */
         if (pid <= 0)
             return;
+        if (pid == a->server.pid)
+            server_died(a);
         if (pid == a->main_pid) {
             a->wall_ns = now_ns() - a->start_ns;
             a->status = status;
@@ -123,6 +137,8 @@ static void children(struct agent *a)
     while (read(a->signal_fd, &info, sizeof info) > 0)
         continue;
     reap(a);
+    if (a->server.pid > 0)
+        return;
     if (a->ended && a->exec_fd >= 0)
         program_exec_result(a);
     if (a->ended && a->phase == PH_RUN)
@@ -144,7 +160,11 @@ static void produce(struct agent *a, const bool ready[2])
     out_push(a);
     if (!out_idle(a))
         return;
-    if (a->say_started) {
+    if (a->say_pong) { /* first: it was asked for between runs */
+        a->say_pong = false;
+        frame_begin(a, MS_F_PONG);
+        frame_end(a);
+    } else if (a->say_started) {
         a->say_started = false;
         frame_begin(a, MS_F_STARTED);
         frame_end(a);
@@ -166,7 +186,19 @@ static void produce(struct agent *a, const bool ready[2])
 
 static void one_turn(struct agent *a)
 {
-    enum { F_IN, F_OUT, F_SIGNAL, F_TIMER, F_EXEC, F_FEED, F_PIPE0, F_PIPE1, F_COUNT };
+    enum {
+        F_IN,
+        F_OUT,
+        F_SIGNAL,
+        F_TIMER,
+        F_EXEC,
+        F_FEED,
+        F_PIPE0,
+        F_PIPE1,
+        F_SERVER,
+        F_WORDS,
+        F_COUNT
+    };
     bool talk = out_idle(a) && a->started && !a->say_started;
     int out_fd, wait_ms = out_wait(a, &out_fd);
     struct pollfd f[F_COUNT] = {
@@ -178,6 +210,8 @@ static void one_turn(struct agent *a)
         [F_FEED] = {a->feed.len > 0 ? a->feed.fd : -1, POLLOUT, 0},
         [F_PIPE0] = {talk ? a->pipe_fd[0] : -1, POLLIN, 0},
         [F_PIPE1] = {talk ? a->pipe_fd[1] : -1, POLLIN, 0},
+        [F_SERVER] = {a->server.fd, POLLIN, 0},
+        [F_WORDS] = {a->server.words_fd, POLLIN, 0},
     };
     if (a->killing && wait_ms < 0)
         wait_ms = KILL_AGAIN_MS;
@@ -199,50 +233,97 @@ static void one_turn(struct agent *a)
     feed_settle(a);
     bool ready[2] = {f[F_PIPE0].revents != 0, f[F_PIPE1].revents != 0};
     produce(a, ready);
-    if (a->killing && a->phase == PH_RUN)
-        kill(-1, SIGKILL); /* whatever was being forked when the last one came */
+    if (f[F_WORDS].revents != 0)
+        server_words(a);
+    if (f[F_SERVER].revents != 0)
+        server_event(a);
+    if (a->killing && !a->alone && (a->phase == PH_RUN || a->phase == PH_END))
+        kill_again(a);
     if (f[F_SIGNAL].revents != 0 || a->killing)
         children(a);
 }
 
-static uint64_t cpu_ns(void)
+static uint64_t cpu_ns(const struct agent *a)
 {
     struct rusage u;
+    if (a->server.pid > 0)
+        return a->cpu_ns;
     if (getrusage(RUSAGE_CHILDREN, &u) < 0)
         return 0;
     return ((uint64_t)u.ru_utime.tv_sec + (uint64_t)u.ru_stime.tv_sec) * 1000000000u +
            ((uint64_t)u.ru_utime.tv_usec + (uint64_t)u.ru_stime.tv_usec) * 1000u;
 }
 
-static _Noreturn void finish(struct agent *a)
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Nothing of a run may be there in the next. */
+static void forget_run(struct agent *a)
+{
+    close_one(&a->cwd_fd);
+    close_one(&a->output_fd);
+    close_one(&a->exec_fd);
+    close_one(&a->pipe_fd[0]);
+    close_one(&a->pipe_fd[1]);
+    close_one(&a->feed.fd);
+    close_one(&a->file.fd);
+    free(a->request.argv);
+    free(a->request.env);
+    free(a->request_bytes);
+    a->request_bytes = NULL;
+    memset(&a->request, 0, sizeof a->request);
+    a->feed.start = a->feed.len = 0;
+    a->feed.owed = 0;
+    a->feed.eof = false;
+    memset(a->seen, 0, sizeof a->seen);
+    memset(a->sent, 0, sizeof a->sent);
+    a->turn = a->status = a->killed = 0;
+    a->go = a->kill_asked = a->say_started = a->started = false;
+    a->ended = a->killing = a->alone = false;
+    a->wall_ns = a->stragglers = a->cpu_ns = a->memory_peak = 0;
+    memset(&a->before, 0, sizeof a->before);
+}
+
+static void finish(struct agent *a)
 {
     struct counters after = a->before;
     if (a->ended)
-        cgroup_read(&after);
+        cgroup_read(&a->cgroup, &after);
     frame_begin(a, MS_F_FINAL);
     frame_number(a, MS_T_WALL_NS, a->wall_ns);
-    frame_number(a, MS_T_CPU_NS, a->ended ? cpu_ns() : 0);
+    frame_number(a, MS_T_CPU_NS, a->ended ? cpu_ns(a) : 0);
     if (a->ended && WIFEXITED(a->status))
         frame_number(a, MS_T_EXIT_CODE, (uint64_t)WEXITSTATUS(a->status));
     if (a->ended && WIFSIGNALED(a->status))
         frame_number(a, MS_T_SIGNAL, (uint64_t)WTERMSIG(a->status));
     frame_number(a, MS_T_KILLED, (uint64_t)a->killed);
     frame_number(a, MS_T_OOM_KILLS, after.oom_kills - a->before.oom_kills);
-    frame_number(a, MS_T_MEMORY_PEAK, after.memory_peak);
+    frame_number(a, MS_T_MEMORY_PEAK, a->server.pid > 0 ? a->memory_peak : after.memory_peak);
     frame_number(a, MS_T_PIDS_REFUSED, after.pids_refused - a->before.pids_refused);
     frame_number(a, MS_T_STRAGGLERS, a->stragglers);
     frame_number(a, MS_T_STDOUT_BYTES, a->seen[0]);
     frame_number(a, MS_T_STDERR_BYTES, a->seen[1]);
-    frame_number(a, MS_T_LANDLOCKED, a->ended && a->ruleset_fd >= 0 ? 1 : 0);
+    bool landlocked = a->server.pid > 0 ? a->server.landlocked : a->ruleset_fd >= 0;
+    frame_number(a, MS_T_LANDLOCKED, a->ended && landlocked ? 1 : 0);
     frame_end(a);
     out_flush(a);
-    _exit(0);
+    if (a->server.pid == 0)
+        _exit(0);
+    if (after.oom_kills != a->before.oom_kills && a->server.odd == NULL)
+        a->server.odd = "oom";
+    forget_run(a);
+    a->phase = PH_BETWEEN;
 }
 
 /* All are dead: what is still in the pipes is all that there will ever be. */
 static void report(struct agent *a)
 {
-    a->phase = PH_REPORT;
+    /* With a fork server more runs come, so what the host sends late is told from what it means. */
+    a->phase = a->server.pid > 0 ? PH_REPORT : PH_DEAF;
     out_flush(a);
     if (a->say_started) {
         a->say_started = false;
@@ -266,8 +347,10 @@ int main(void)
     set_up(a);
     for (;;) {
         if (a->phase == PH_FILES && a->kill_asked) {
-            a->phase = PH_REPORT;
             a->killed = MS_KILLED_HOST;
+            a->phase = PH_REPORT;
+            if (a->server.pid > 0)
+                job_kill(a); /* there may be files: its /tmp goes with it */
             out_flush(a);
             finish(a);
         }
@@ -277,6 +360,8 @@ int main(void)
         }
         if (a->phase == PH_END && a->alone)
             report(a);
+        if (a->phase == PH_BETWEEN)
+            server_settle(a);
         one_turn(a);
     }
 }

@@ -7,11 +7,32 @@
 
 #include "inside.h"
 
-/* For directories that the host names, before the program exists: links of the image are fine. */
-int make_dirs(const char *path)
+/* Where a path that the host names begins, and what is left of it. With a fork server all that the
+ * agent touches lies in the run's own /tmp, which is no place in the agent's own tree. -1, EXDEV:
+ * it does not. */
+static int tree_of(const struct agent *a, const char **path)
 {
+    if (a->server.pid == 0)
+        return AT_FDCWD;
+    const char *p = *path;
+    if (strncmp(p, "/tmp", 4) != 0 || (p[4] != 0 && p[4] != '/')) {
+        errno = EXDEV;
+        return -1;
+    }
+    p += 4;
+    p += strspn(p, "/");
+    *path = *p != 0 ? p : ".";
+    return a->server.tmp_fd;
+}
+
+/* For directories that the host names, before the program exists: links of the image are fine. */
+int make_dirs(const struct agent *a, const char *path)
+{
+    int tree = tree_of(a, &path);
     char part[MS_PATH_MAX];
     size_t n = strlen(path);
+    if (tree == -1)
+        return -1;
     if (n >= sizeof part) {
         errno = ENAMETOOLONG;
         return -1;
@@ -21,9 +42,9 @@ int make_dirs(const char *path)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        (void)mkdir(part, 0755); /* open() below says what is wrong, if anything */
+        (void)mkdirat(tree, part, 0755); /* openat() below says what is wrong, if anything */
     }
-    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return openat(tree, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* Walks to the directory that holds the last part of path (relative to dir; cut into pieces) and
@@ -58,10 +79,13 @@ int open_parents(int dir, char *path, bool make, const char **last)
 }
 
 /* Opens an absolute path in which no part is a link. */
-int open_plain(const char *path, int flags)
+int open_plain(const struct agent *a, const char *path, int flags)
 {
+    int tree = tree_of(a, &path);
     char copy[MS_PATH_MAX];
     size_t used = 0;
+    if (tree == -1)
+        return -1;
     for (const char *p = path; *p != 0;) {
         size_t n = strcspn(p, "/");
         if (n > 0) {
@@ -77,7 +101,8 @@ int open_plain(const char *path, int flags)
         p += n + (p[n] == '/' ? 1 : 0);
     }
     copy[used] = 0;
-    int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int root = tree == AT_FDCWD ? open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                : fcntl(tree, F_DUPFD_CLOEXEC, 3);
     if (root < 0)
         return -1;
     const char *last = NULL;

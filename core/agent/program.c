@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "fork/control.h"
 #include "inside.h"
 
 #ifndef SYS_close_range
@@ -17,12 +18,6 @@
 #endif
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-/* What the child says when it cannot become the program. */
-enum step { STEP_EXEC, STEP_LIMIT, STEP_LANDLOCK };
-struct trouble {
-    int step, err;
-};
 
 /* The child's copies of the agent's descriptors. */
 struct ends {
@@ -43,7 +38,7 @@ void close_from(int lowest)
 
 static _Noreturn void child_fail(int fd, enum step step)
 {
-    struct trouble t = {(int)step, errno};
+    struct trouble t = {(int32_t)step, errno};
     /* Shorter than PIPE_BUF into an empty pipe: all or nothing. */
     (void)!write(fd, &t, sizeof t);
     _exit(127);
@@ -59,7 +54,7 @@ static const char *find_path(char *const *env)
 
 /* As execvp() with the program's own PATH, but a file that is no program is an error and no shell
  * script. */
-static void exec_program(char *const *argv, char *const *env)
+void exec_program(char *const *argv, char *const *env)
 {
     if (strchr(argv[0], '/') != NULL) {
         execve(argv[0], argv, env);
@@ -99,7 +94,7 @@ static void offer_to_oom_killer(void)
     close(fd);
 }
 
-static int limit(int which, rlim_t value)
+int limit(int which, uint64_t value)
 {
     struct rlimit l;
     if (getrlimit((__rlimit_resource_t)which, &l) < 0)
@@ -110,7 +105,7 @@ static int limit(int which, rlim_t value)
     return setrlimit((__rlimit_resource_t)which, &l);
 }
 
-static void default_signals(void)
+void default_signals(void)
 {
     struct sigaction normal;
     memset(&normal, 0, sizeof normal);
@@ -161,10 +156,12 @@ static void start_clock(struct agent *a)
 {
     a->start_ns = now_ns();
     uint64_t limit_ns = a->request.wall_limit_ns;
-    if (limit_ns == 0 || limit_ns > UINT64_MAX / 2)
-        return;
-    uint64_t end = a->start_ns + limit_ns;
-    struct itimerspec t = {{0, 0}, {(time_t)(end / 1000000000u), (long)(end % 1000000000u)}};
+    struct itimerspec t = {{0, 0}, {0, 0}}; /* none; ends that of the run before */
+    if (limit_ns != 0 && limit_ns <= UINT64_MAX / 2) {
+        uint64_t end = a->start_ns + limit_ns;
+        t.it_value.tv_sec = (time_t)(end / 1000000000u);
+        t.it_value.tv_nsec = (long)(end % 1000000000u);
+    }
     if (timerfd_settime(a->timer_fd, TFD_TIMER_ABSTIME, &t, NULL) < 0)
         fail(a, "limit", errno, "cannot set the timer", NULL);
 }
@@ -184,15 +181,24 @@ void program_start(struct agent *a)
     if (with_stdin)
         set_nonblock(in[1]);
 
-    cgroup_read(&a->before);
+    cgroup_read(&a->cgroup, &a->before);
     start_clock(a);
     a->phase = PH_RUN;
-    pid_t pid = fork();
-    if (pid == 0)
-        child(a, (struct ends){in[0], out[1], err[1], trouble[1]});
-    if (pid < 0)
-        fail(a, "exec", errno, "cannot fork", NULL);
-    a->main_pid = pid;
+    if (a->server.pid > 0) {
+        const int ends[] = {[JOB_FD_TROUBLE] = trouble[1],
+                            [JOB_FD_STDOUT] = out[1],
+                            [JOB_FD_STDERR] = err[1],
+                            [JOB_FD_STDIN] = in[0]};
+        if (job_send(a, ends) < 0)
+            fail(a, "exec", errno, "cannot hand the run to the fork server", NULL);
+    } else {
+        pid_t pid = fork();
+        if (pid == 0)
+            child(a, (struct ends){in[0], out[1], err[1], trouble[1]});
+        if (pid < 0)
+            fail(a, "exec", errno, "cannot fork", NULL);
+        a->main_pid = pid;
+    }
     if (with_stdin)
         close(in[0]);
     close(out[1]);
@@ -208,16 +214,16 @@ void program_start(struct agent *a)
 
 void program_exec_result(struct agent *a)
 {
-    static const char *const stages[] = {"exec", "limit", "landlock"};
-    static const char *const messages[] = {"cannot execute", "cannot set the limits for",
-                                           "cannot confine"};
+    static const char *const stages[STEP_COUNT] = {"exec", "limit", "landlock"};
+    static const char *const messages[STEP_COUNT] = {"cannot execute", "cannot set the limits for",
+                                                     "cannot confine"};
     struct trouble t = {0, 0};
     ssize_t n = read(a->exec_fd, &t, sizeof t);
     if (n < 0 && errno == EINTR)
         return;
     close(a->exec_fd);
     a->exec_fd = -1;
-    if (n == (ssize_t)sizeof t && t.step >= 0 && t.step <= STEP_LANDLOCK)
+    if (n == (ssize_t)sizeof t && t.step >= 0 && t.step < STEP_COUNT)
         fail(a, stages[t.step], t.err, messages[t.step], a->request.argv[0]);
     a->started = a->say_started = true;
 }

@@ -1,5 +1,6 @@
-/* The decoder of the agent's frames. The first byte says how the rest is cut; however it is cut,
- * the events have to be the same, and every one has to keep what agent.h promises. */
+/* The decoder of the agent's frames. The first byte says whether there is a fork server (its
+ * highest bit) and how the rest is cut; however it is cut, the events have to be the same, and
+ * every one has to keep what agent.h promises. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct seen {
     uint64_t hash;
     size_t events;
-    bool over;
+    bool over, server;
 };
 
 static void demand(bool cond)
@@ -52,6 +53,8 @@ static int on_event(void *arg, const ms_agent_event *ev)
     mix_text(s, ev->path);
     mix_text(s, ev->reason);
     mix_text(s, ev->stage);
+    mix_text(s, ev->message);
+    mix_text(s, ev->namespaces);
     if (ev->type == MS_F_ARTEFACT)
         demand(ms_agent_path_ok(ev->path, strlen(ev->path)));
     if (ev->type == MS_F_REJECTED)
@@ -60,17 +63,24 @@ static int on_event(void *arg, const ms_agent_event *ev)
         demand(ev->stage != NULL && ev->reason != NULL);
     if (ev->type == MS_F_FINAL)
         demand(ev->final != NULL && (ev->final->exit_code < 0 || ev->final->signal == 0));
-    s->over = ev->type == MS_F_FINAL || ev->type == MS_F_FAILED;
+    if (ev->type == MS_F_READY)
+        demand(s->server && ev->number <= MS_TIER_NAMESPACES && ev->namespaces != NULL);
+    if (ev->type == MS_F_RETIRE)
+        demand(s->server && ev->reason != NULL && ev->message != NULL);
+    s->over = ev->type == MS_F_FAILED || ev->type == MS_F_RETIRE ||
+              (ev->type == MS_F_FINAL && !s->server);
     return 0;
 }
 
-static int decode(const uint8_t *data, size_t size, size_t step, struct seen *s)
+static int decode(bool server, const uint8_t *data, size_t size, size_t step, struct seen *s)
 {
     ms_agent_decoder *d = NULL;
     int r = 0;
-    *s = (struct seen){14695981039346656037u, 0, false};
+    *s = (struct seen){14695981039346656037u, 0, false, server};
     if (ms_agent_decoder_new(&d, NULL) < 0)
         return -2;
+    if (server)
+        ms_agent_decoder_serve(d);
     while (size > 0 && r == 0) {
         size_t n = size < step ? size : step;
         r = ms_agent_decoder_feed(d, (const char *)data, n, on_event, s);
@@ -86,8 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct seen whole, pieces;
-    int a = decode(data + 1, size - 1, size, &whole);
-    int b = decode(data + 1, size - 1, (size_t)data[0] + 1, &pieces);
+    bool server = (data[0] & 0x80) != 0;
+    int a = decode(server, data + 1, size - 1, size, &whole);
+    int b = decode(server, data + 1, size - 1, (size_t)(data[0] & 0x7f) + 1, &pieces);
     demand(a == b && whole.hash == pieces.hash && whole.over == pieces.over);
     (void)ms_agent_path_ok((const char *)data, size);
     return 0;

@@ -321,6 +321,84 @@ typedef enum moonsand_network {
     MOONSAND_NETWORK_BRIDGE = 1 /* exception: the engine's default network */
 } moonsand_network;
 
+typedef enum moonsand_mode {
+    MOONSAND_MODE_CONTAINER = 0, /* each run has a container of its own */
+    MOONSAND_MODE_FORK =
+        1 /* each run is a fork of an interpreter in a container that serves many */
+} moonsand_mode;
+
+/* How runs of one container are kept from each other and from the interpreter that they are forks
+ * of, weakest first. */
+typedef enum moonsand_tier {
+    MOONSAND_TIER_NONE = 0,
+    MOONSAND_TIER_LANDLOCK = 1, /* Landlock with scopes, seccomp; killed and wiped after each run */
+    MOONSAND_TIER_NAMESPACES = 2 /* besides, namespaces and a /tmp that end with the run */
+} moonsand_tier;
+
+#define MOONSAND_WORKERS_MAX 1024
+
+#define MOONSAND_POOL_EVENTS(X)                                                                    \
+    X(STARTING, "starting", "a container is being made")                                           \
+    X(READY, "ready", "it waits for a run; duration: since starting")                              \
+    X(HANDED_OUT, "handed_out", "a run got it; duration: what the run waited for it")              \
+    X(RETURNED, "returned", "it is ready for another run; duration: since the run's result")       \
+    X(RETIRED, "retired", "it takes no more runs, and is gone or about to be; reason: why")        \
+    X(FAILED, "failed", "it could not be made ready; error: why")                                  \
+    X(FELL_BACK, "fell_back", "fork mode is not possible: container mode from now on; error: why")
+
+typedef enum moonsand_pool_event_type {
+#define MOONSAND_X(id, name, meaning) MOONSAND_POOL_##id,
+    MOONSAND_POOL_EVENTS(MOONSAND_X)
+#undef MOONSAND_X
+} moonsand_pool_event_type;
+
+/* "starting", ...; never NULL. */
+MOONSAND_EXTERN const char *moonsand_pool_event_name(moonsand_pool_event_type type);
+
+/* Why a container of a pool is retired. From MOUNTS on: what was found in it after a run. */
+#define MOONSAND_RETIRE_REASONS(X)                                                                 \
+    X(USED, "used", "it had its one run")                                                          \
+    X(RUNS, "runs", "max_runs")                                                                    \
+    X(AGE, "age", "max_age")                                                                       \
+    X(KEY, "key", "a run of another trust key needed its place")                                   \
+    X(HEALTH, "health", "it did not answer, or ended without a run")                               \
+    X(TAMPERED, "tampered", "a run broke the agent's protocol")                                    \
+    X(LOST, "lost", "the connection ended during a run")                                           \
+    X(FAILED, "failed", "a run could not be started, or its killing was not answered")             \
+    X(CLOSED, "closed", "the sandbox or its engine was closed")                                    \
+    X(RESIZED, "resized", "fewer are wanted")                                                      \
+    X(MOUNTS, "mounts", "mounts that were not there before")                                       \
+    X(TMP, "tmp", "files left in /tmp")                                                            \
+    X(SHM, "shm", "files left in /dev/shm")                                                        \
+    X(IPC, "ipc", "System V objects or message queues")                                            \
+    X(MEMORY, "memory", "more memory in use than before")                                          \
+    X(DESCRIPTORS, "descriptors", "the fork server has more open files than before")               \
+    X(PROCESSES, "processes", "processes that do not end")                                         \
+    X(THREADS, "threads", "the fork server has more than one thread")                              \
+    X(SERVER, "server", "the fork server died")                                                    \
+    X(OOM, "oom", "something was killed for want of memory")
+
+typedef enum moonsand_retire_reason {
+#define MOONSAND_X(id, name, meaning) MOONSAND_RETIRE_##id,
+    MOONSAND_RETIRE_REASONS(MOONSAND_X)
+#undef MOONSAND_X
+        MOONSAND_RETIRE_COUNT
+} moonsand_retire_reason;
+
+/* "used", ...; never NULL. */
+MOONSAND_EXTERN const char *moonsand_retire_reason_name(moonsand_retire_reason reason);
+
+typedef struct moonsand_pool_event {
+    uint32_t version;
+    moonsand_pool_event_type type;
+    const char *container;         /* its name, "" when it has none yet */
+    moonsand_retire_reason reason; /* RETIRED only */
+    const char *detail;            /* RETIRED: what was found, printable; else "" */
+    uint64_t runs;                 /* that it was handed out to so far */
+    uint64_t duration_ns;          /* see MOONSAND_POOL_EVENTS; RETIRED: its age; else 0 */
+    const moonsand_error *error;   /* FAILED and FELL_BACK, borrowed; else NULL */
+} moonsand_pool_event;
+
 /* Defaults in brackets. There is no field that opens more than the three named exceptions. */
 typedef struct moonsand_sandbox_options {
     uint32_t version;
@@ -345,6 +423,24 @@ typedef struct moonsand_sandbox_options {
     size_t bind_count;
     bool exec_tmp;       /* [false] programs in /tmp may be executed */
     const char *runtime; /* tighter: another OCI runtime, for instance "runsc"; NULL: engine's */
+
+    /* warm: containers that are ready before a run asks for one */
+    moonsand_mode mode;      /* [container] */
+    uint32_t workers;        /* [container mode: 0, a container is made for each run; fork mode: 1]
+                              * containers kept ready; at most MOONSAND_WORKERS_MAX */
+    const char *language;    /* ["python"] or "lua": of the fork server */
+    const char *interpreter; /* ["python3"; "lua5.4"] its program: one word, found in PATH */
+    const char *const *preload; /* names of modules that are imported before a run comes */
+    size_t preload_count;
+    const char *preload_script; /* program text, run after the imports; NULL: none */
+    moonsand_tier
+        require;       /* [none: the best there is] fork mode: refuse runs that would get less */
+    uint32_t max_runs; /* [10000] fork mode: of one worker; its container is then replaced */
+    uint64_t
+        max_age_ns; /* [1 h] a container that was ready so long ago is replaced; at least 1 s */
+    /* What becomes of the containers; called from steps only. The event is valid meanwhile. */
+    void (*on_pool)(void *arg, const moonsand_pool_event *event);
+    void *pool_arg;
 } moonsand_sandbox_options;
 #define MOONSAND_SANDBOX_OPTIONS_INIT                                                              \
     {                                                                                              \
@@ -354,12 +450,47 @@ typedef struct moonsand_sandbox_options {
 typedef struct moonsand_sandbox moonsand_sandbox;
 
 /* Checks the options (MOONSAND_E_INVALID names the one, MOONSAND_E_UNSUPPORTED what the engine or
- * machine lacks). The engine must be ready. Image and self-check wait for the first run. */
+ * machine lacks). The engine must be ready. Image and self-check wait for the first run, or with
+ * workers for the next step, which begins to make them. */
 MOONSAND_EXTERN int moonsand_sandbox_new(moonsand_sandbox **out, moonsand_engine *engine,
                                          const moonsand_sandbox_options *options,
                                          moonsand_error **err);
-/* Runs of it go on. NULL is allowed. */
+/* Runs of it go on, with what they need of its workers; idle ones end at once, and on_pool is not
+ * called any more. NULL is allowed. */
 MOONSAND_EXTERN void moonsand_sandbox_free(moonsand_sandbox *sandbox);
+
+/* ---- pool --------------------------------------------------------------------------------- */
+
+/* Of the last 1024 of their kind, 0 when there was none. */
+typedef struct moonsand_pool_times {
+    uint64_t count; /* since the sandbox was made */
+    uint64_t p50_ns, p99_ns, max_ns;
+} moonsand_pool_times;
+
+typedef struct moonsand_pool_stats {
+    uint32_t version;
+    moonsand_mode mode; /* in force: container after a fall back */
+    moonsand_tier tier; /* that runs get; NONE in container mode, and until the first is ready */
+    bool fell_back;
+    uint32_t workers; /* wanted */
+    uint32_t ready, busy, starting;
+    uint32_t retiring; /* finish their run, then go */
+    uint32_t waiting;  /* runs */
+    uint64_t runs;     /* handed out */
+    uint64_t failed;   /* containers that could not be made ready */
+    uint64_t retired[MOONSAND_RETIRE_COUNT];
+    moonsand_pool_times hand_out; /* from moonsand_run_start() to the worker that takes the run */
+    moonsand_pool_times refill;   /* from the start of a container until it is ready */
+} moonsand_pool_stats;
+
+/* stats->version says which layout is wanted (1). All zero but mode for a sandbox without workers,
+ * and once its engine was closed. */
+MOONSAND_EXTERN int moonsand_sandbox_pool_stats(const moonsand_sandbox *sandbox,
+                                                moonsand_pool_stats *stats, moonsand_error **err);
+/* Another number of workers, at least 1. Fewer: idle ones go at once, busy ones after their run.
+ * INVALID for a sandbox that was made without workers. */
+MOONSAND_EXTERN int moonsand_sandbox_pool_resize(moonsand_sandbox *sandbox, uint32_t workers,
+                                                 moonsand_error **err);
 
 /* ---- run ---------------------------------------------------------------------------------- */
 
@@ -426,6 +557,7 @@ typedef struct moonsand_result {
     const char *isolation; /* JSON object: what was really applied */
     const char *image;     /* id of the image that ran */
     const char *container; /* its name */
+    uint64_t queue_ns;     /* part of create_ns: waiting for a worker of the pool */
 } moonsand_result;
 
 typedef struct moonsand_file {
@@ -466,6 +598,9 @@ typedef struct moonsand_run_options {
                     moonsand_error *err);
     void *arg;
     bool stream_stdout, stream_stderr; /* which of the two on_output takes */
+    /* Fork mode: runs of two keys never share a worker. NULL: the sandbox's own; at most 256 bytes.
+     */
+    const char *trust_key;
 } moonsand_run_options;
 #define MOONSAND_RUN_OPTIONS_INIT                                                                  \
     {                                                                                              \
@@ -481,7 +616,8 @@ MOONSAND_EXTERN void moonsand_run_close_stdin(moonsand_run *run);
 /* Asks for the end; the result, with the partial output, comes through on_done. Safe at any time.
  */
 MOONSAND_EXTERN void moonsand_run_cancel(moonsand_run *run);
-/* Where the run is: "preparing", "creating", "starting", "running", "ending", "done". */
+/* Where the run is: "queued" (for a worker), "preparing", "creating", "starting", "running",
+ * "ending", "done". */
 MOONSAND_EXTERN const char *moonsand_run_phase(const moonsand_run *run);
 /* A run that is not done is killed and its container removed in the background. NULL is allowed. */
 MOONSAND_EXTERN void moonsand_run_free(moonsand_run *run);

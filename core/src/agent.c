@@ -12,11 +12,24 @@ bool ms_agent_path_ok(const char *path, size_t len)
 
 #define FIELDS_MAX 16384 /* payload of a frame with fields, but PROBE */
 
-/* Where the conversation is. */
-enum stage { BEFORE_HELLO, AFTER_HELLO, AFTER_PROBE, RUNNING, RESULTS, IN_ARTEFACT, OVER, BROKEN };
+/* Where the conversation is. IDLE and BETWEEN only with a fork server: a run may come, or the last
+ * one has ended. */
+enum stage {
+    BEFORE_HELLO,
+    AFTER_HELLO,
+    AFTER_PROBE,
+    IDLE,
+    RUNNING,
+    RESULTS,
+    IN_ARTEFACT,
+    BETWEEN,
+    OVER,
+    BROKEN
+};
 
 struct ms_agent_decoder {
     enum stage stage;
+    bool server;
     unsigned char head[MS_PROTO_HEAD];
     size_t head_len;
     int type; /* of the frame under way, 0 none */
@@ -66,6 +79,11 @@ static const struct rule {
     {MS_F_FINAL, MS_T_STDOUT_BYTES, NUMBER, true, UINT64_MAX},
     {MS_F_FINAL, MS_T_STDERR_BYTES, NUMBER, true, UINT64_MAX},
     {MS_F_FINAL, MS_T_LANDLOCKED, NUMBER, true, 1},
+    {MS_F_READY, MS_T_TIER, NUMBER, true, MS_TIER_NAMESPACES},
+    {MS_F_READY, MS_T_NAMESPACES, TEXT, true, 64},
+    {MS_F_READY, MS_T_MEMORY, NUMBER, true, UINT64_MAX},
+    {MS_F_RETIRE, MS_T_REASON, TEXT, true, 32},
+    {MS_F_RETIRE, MS_T_MESSAGE, TEXT, true, MS_PATH_MAX},
 };
 
 int ms_agent_decoder_new(ms_agent_decoder **out, moonsand_error **err)
@@ -82,6 +100,11 @@ void ms_agent_decoder_free(ms_agent_decoder *d)
     ms_free(d);
 }
 
+void ms_agent_decoder_serve(ms_agent_decoder *d)
+{
+    d->server = true;
+}
+
 static bool is_raw(int type)
 {
     return type == MS_F_STDOUT || type == MS_F_STDERR || type == MS_F_VALUE ||
@@ -91,14 +114,22 @@ static bool is_raw(int type)
 static bool in_order(const ms_agent_decoder *d, int type)
 {
     enum stage s = d->stage;
+    bool greeted = s == AFTER_HELLO || s == AFTER_PROBE;
+    bool asked = d->server ? s == IDLE : greeted; /* a run may have come */
     switch (type) {
     case MS_F_HELLO:
         return s == BEFORE_HELLO;
     case MS_F_PROBE:
         return s == AFTER_HELLO;
-    case MS_F_STARTED:
+    case MS_F_READY:
+        return d->server && (greeted || s == BETWEEN);
+    case MS_F_RETIRE:
+        return s == IDLE || s == BETWEEN;
+    case MS_F_PONG:
     case MS_F_FAILED:
-        return s == AFTER_HELLO || s == AFTER_PROBE;
+        return greeted || s == IDLE;
+    case MS_F_STARTED:
+        return asked;
     case MS_F_STDOUT:
     case MS_F_STDERR:
     case MS_F_CREDIT:
@@ -112,7 +143,7 @@ static bool in_order(const ms_agent_decoder *d, int type)
     case MS_F_ARTEFACT_END:
         return s == IN_ARTEFACT;
     case MS_F_FINAL: /* without STARTED only in some cases: see take_final() */
-        return s == AFTER_HELLO || s == AFTER_PROBE || s == RUNNING || s == RESULTS;
+        return asked || s == RUNNING || s == RESULTS;
     default:
         return false;
     }
@@ -120,7 +151,7 @@ static bool in_order(const ms_agent_decoder *d, int type)
 
 static uint32_t longest(int type)
 {
-    if (type == MS_F_STARTED)
+    if (type == MS_F_STARTED || type == MS_F_PONG)
         return 0;
     return is_raw(type) || type == MS_F_PROBE ? MS_PROTO_MAX : FIELDS_MAX;
 }
@@ -191,6 +222,30 @@ static bool reason_ok(const char *text)
     return one_of(text, reasons);
 }
 
+static bool retire_ok(const char *text)
+{
+    static const char *const reasons[] = {MS_RETIRE_REASONS, NULL};
+    return one_of(text, reasons);
+}
+
+/* A list of those that there are, with commas between, each at most once; or nothing. */
+static bool namespaces_ok(const char *text)
+{
+    static const char *const names[] = {"user", "mnt", "pid", "ipc", "uts", "net", "cgroup"};
+    enum { COUNT = sizeof names / sizeof *names };
+    unsigned seen = 0;
+    while (*text != '\0') {
+        size_t n = strcspn(text, ","), i = 0;
+        while (i < COUNT && (strlen(names[i]) != n || memcmp(text, names[i], n) != 0))
+            i++;
+        if (i == COUNT || (seen & 1u << i) != 0 || (text[n] == ',' && text[n + 1] == '\0'))
+            return false;
+        seen |= 1u << i;
+        text += n + (text[n] == ',');
+    }
+    return true;
+}
+
 /* Items are "name\0text"; checked all before the first is handed on. */
 static int take_probe(ms_agent_decoder *d)
 {
@@ -248,14 +303,15 @@ static int take_final(ms_agent_decoder *d, const struct fields *f)
     /* Less read than was handed over cannot be. */
     if (final.stdout_bytes < d->stdout_bytes || final.stderr_bytes < d->stderr_bytes)
         return -1;
-    d->stage = OVER;
+    d->stage = d->server ? BETWEEN : OVER;
     ms_agent_event ev = {.type = MS_F_FINAL, .final = &final};
     return d->on_event(d->arg, &ev);
 }
 
 static int take_failed(ms_agent_decoder *d, const struct fields *f)
 {
-    static const char *const stages[] = {"exec", "file", "request", "limit", "landlock", NULL};
+    static const char *const stages[] = {"exec",     "file",    "request",   "limit",
+                                         "landlock", "preload", "isolation", NULL};
     if (!one_of(f->text[MS_T_STAGE], stages))
         return -1;
     d->stage = OVER;
@@ -263,6 +319,30 @@ static int take_failed(ms_agent_decoder *d, const struct fields *f)
                          .stage = f->text[MS_T_STAGE],
                          .reason = f->text[MS_T_MESSAGE],
                          .number = f->number[MS_T_ERRNO]};
+    return d->on_event(d->arg, &ev);
+}
+
+static int take_ready(ms_agent_decoder *d, const struct fields *f)
+{
+    if (!namespaces_ok(f->text[MS_T_NAMESPACES]))
+        return -1;
+    d->stage = IDLE;
+    d->value_seen = false;
+    d->artefact_bytes = d->stdout_bytes = d->stderr_bytes = 0;
+    ms_agent_event ev = {.type = MS_F_READY,
+                         .number = f->number[MS_T_TIER],
+                         .namespaces = f->text[MS_T_NAMESPACES],
+                         .memory = f->number[MS_T_MEMORY]};
+    return d->on_event(d->arg, &ev);
+}
+
+static int take_retire(ms_agent_decoder *d, const struct fields *f)
+{
+    if (!retire_ok(f->text[MS_T_REASON]))
+        return -1;
+    d->stage = OVER;
+    ms_agent_event ev = {
+        .type = MS_F_RETIRE, .reason = f->text[MS_T_REASON], .message = f->text[MS_T_MESSAGE]};
     return d->on_event(d->arg, &ev);
 }
 
@@ -274,6 +354,8 @@ static int take_frame(ms_agent_decoder *d)
     struct fields f = {0};
     if (!take_fields(d, &f))
         return -1;
+    if (d->type == MS_F_RETIRE)
+        return take_retire(d, &f);
     ms_agent_event ev = {.type = d->type, .path = f.text[MS_T_PATH], .reason = f.text[MS_T_REASON]};
     if (ev.reason != NULL && !reason_ok(ev.reason))
         return -1;
@@ -307,8 +389,12 @@ static int take_frame(ms_agent_decoder *d)
     case MS_F_REJECTED:
         d->stage = RESULTS;
         break;
+    case MS_F_PONG:
+        break;
     case MS_F_FAILED:
         return take_failed(d, &f);
+    case MS_F_READY:
+        return take_ready(d, &f);
     default:
         return take_final(d, &f);
     }

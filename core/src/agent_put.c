@@ -85,6 +85,37 @@ int ms_agent_put_request(ms_buf *b, const ms_agent_request *r)
     return frame_end(b, start, result);
 }
 
+int ms_agent_put_server(ms_buf *b, const ms_agent_server *s)
+{
+    const struct {
+        int tag;
+        uint64_t v;
+    } numbers[] = {
+        {MS_T_TIER_LOWEST, s->tier_lowest},
+        {MS_T_TMP_BYTES, s->tmp_bytes},
+        {MS_T_TMP_INODES, s->tmp_inodes},
+        {MS_T_SHM_BYTES, s->shm_bytes},
+        {MS_T_NET_SHARED, s->net_shared},
+        {MS_T_TMP_EXEC, s->tmp_exec},
+        {MS_T_FSIZE, s->fsize},
+    };
+    size_t start = b->len;
+    int result = put_head(b, MS_F_SERVER, 0);
+    if (result == 0)
+        result = put_text(b, MS_T_LANGUAGE, s->language);
+    if (result == 0)
+        result = put_text(b, MS_T_ARGV, s->interpreter);
+    if (result == 0)
+        result = put_strings(b, MS_T_ENV, s->env, s->envc);
+    if (result == 0)
+        result = put_strings(b, MS_T_PRELOAD, s->preload, s->preload_count);
+    if (result == 0)
+        result = put_text(b, MS_T_PRELOAD_SCRIPT, s->preload_script);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && result == 0; i++)
+        result = put_number(b, numbers[i].tag, numbers[i].v);
+    return frame_end(b, start, result);
+}
+
 int ms_agent_put_file(ms_buf *b, const char *path, uint32_t mode, const void *data, size_t len)
 {
     size_t start = b->len;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent_blob.h"
+#include "container.h"
 #include "embedded.h"
 #include "endpoint.h"
 #include "error.h"
@@ -395,7 +396,10 @@ int ms_engine_agent(const moonsand_engine *e, const unsigned char **data, size_t
 
 size_t moonsand_engine_pending(const moonsand_engine *engine)
 {
-    return engine->removal_count;
+    size_t count = engine->removal_count;
+    for (const ms_box *b = engine->boxes; b; b = b->next)
+        count += b->released;
+    return count;
 }
 
 static void wait_for_removals(moonsand_engine *e)
@@ -421,6 +425,8 @@ void moonsand_engine_close(moonsand_engine *e)
         ms_run_orphan(e->runs);
     while (e->sandboxes)
         ms_sandbox_orphan(e->sandboxes);
+    while (e->boxes) /* of runs that were given up while their container was created */
+        ms_box_abandon(e->boxes);
     ms_layers_free(e);
     ms_requests_close(e);
     wait_for_removals(e);
@@ -434,6 +440,7 @@ void moonsand_engine_close(moonsand_engine *e)
     ms_free(e->components_text);
     ms_free(e->agent_path);
     ms_free(e->owner);
-    ms_free(e->seccomp_path);
+    ms_free(e->seccomp_path[0]);
+    ms_free(e->seccomp_path[1]);
     ms_free(e);
 }

@@ -9,6 +9,7 @@
 
 typedef struct ms_layer ms_layer;     /* layer.h */
 typedef struct ms_removal ms_removal; /* removal.h */
+typedef struct ms_box ms_box;         /* container.h */
 
 struct moonsand_engine {
     moonsand_loop *loop;
@@ -22,8 +23,8 @@ struct moonsand_engine {
     char api_version[12];
     int64_t call_timeout_ns;
     char *agent_path;
-    char *owner;        /* label of this process */
-    char *seccomp_path; /* Podman: the profile's file, written once */
+    char *owner;           /* label of this process */
+    char *seccomp_path[2]; /* Podman: the profile's file, written once; [1] with a fork server */
     enum { MS_ENGINE_CONNECTING, MS_ENGINE_READY, MS_ENGINE_FAILED } state;
 
     moonsand_engine_done done;
@@ -36,6 +37,7 @@ struct moonsand_engine {
     moonsand_request *requests;
     moonsand_sandbox *sandboxes;
     moonsand_run *runs;
+    ms_box *boxes;
     ms_layer *layers;
     ms_removal *removals;
     size_t removal_count;

@@ -232,6 +232,18 @@ int ms_fail_http(moonsand_error **err, const char *op, int status, const char *b
     return -1;
 }
 
+int ms_error_copy(moonsand_error **err, const moonsand_error *from)
+{
+    if (err == NULL || from == &nomem)
+        return ms_fail_nomem(err);
+    moonsand_error *e = put(err, from->code, ms_strdup(moonsand_error_message(from)));
+    if (e == NULL)
+        return -1;
+    e->status = from->status;
+    e->errnum = from->errnum;
+    return from->op != NULL ? ms_error_op(err, from->op) : -1;
+}
+
 int ms_error_op(moonsand_error **err, const char *op)
 {
     if (err != NULL && *err != NULL && *err != &nomem && (*err)->op == NULL)

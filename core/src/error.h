@@ -18,6 +18,8 @@ int ms_fail_nomem(moonsand_error **err); /* needs no memory */
  * message "<op>: <what the body says>". body: Docker's {"message"}, Podman's {"cause","message"},
  * or plain text; hostile length and bytes are cut and made printable. */
 int ms_fail_http(moonsand_error **err, const char *op, int status, const char *body, size_t len);
+/* Sets *err to a copy of one that others hold, without its cause. */
+int ms_error_copy(moonsand_error **err, const moonsand_error *from);
 /* Names the operation if it has none yet. Returns -1. */
 int ms_error_op(moonsand_error **err, const char *op);
 /* Puts a new error in front of *err, which becomes its cause: same code, message "<fmt>: <old>". */

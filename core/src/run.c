@@ -1,14 +1,12 @@
 #include "run.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "error.h"
 #include "json.h"
-#include "removal.h"
+#include "pool.h"
 
-#define CREATE_PATIENCE                                                                            \
-    (5 * MS_S) /* of one who has cancelled, with an engine that does not answer */
+#define TRUST_KEY_MAX 256
 
 /* ---- lifetime ----------------------------------------------------------------------------- */
 
@@ -19,28 +17,29 @@ static void free_strings(char **list, size_t count)
     ms_free(list);
 }
 
-/* The container, its connection and its uid go to the background. */
-static void give_up_container(moonsand_run *r, bool force)
+/* What is known of the container's state goes to its owner. */
+static void give_up_box(moonsand_run *r, ms_worker_use use)
 {
-    moonsand_engine *e = r->engine;
     ms_timer_stop(&r->deadline);
     ms_timer_stop(&r->wake);
-    ms_layer_unwant(&r->waiter);
-    if (r->phase == MS_CREATING && r->call) /* the engine may still be about to create it */
-        ms_removal_unsure(r->removal);
-    ms_http_cancel(r->start_call);
-    ms_http_cancel(r->call);
-    r->start_call = r->call = NULL;
-    if (r->removal) {
-        ms_removal_start(r->removal, e, r->stream, r->uid_fd, force);
-    } else {
-        ms_stream_free(r->stream);
-        if (r->uid_fd >= 0)
-            close(r->uid_fd);
-    }
-    r->removal = NULL;
-    r->stream = NULL;
-    r->uid_fd = -1;
+    if (r->queued)
+        ms_pool_forget(r->sandbox->pool, r);
+    if (r->worker)
+        ms_pool_return(r->worker, use);
+    else if (r->box) /* with the agent's record it is about to exit by itself */
+        ms_box_release(r->box, use == MS_USE_RECORD ? MS_BOX_QUIET : MS_BOX_FORCE);
+    r->worker = NULL;
+    r->box = NULL;
+}
+
+void ms_run_again(moonsand_run *r)
+{
+    give_up_box(r, MS_USE_REFUSED);
+    ms_free(r->outcome.image);
+    ms_free(r->outcome.container);
+    r->outcome.image = r->outcome.container = NULL;
+    r->phase = MS_WAITING;
+    ms_pool_add(r->sandbox->pool, r, true);
 }
 
 static void leave_engine(moonsand_run *r)
@@ -60,15 +59,12 @@ static void leave_engine(moonsand_run *r)
 static void destroy(moonsand_run *r)
 {
     ms_sandbox_unref(r->sandbox);
-    ms_agent_decoder_free(r->decoder);
-    ms_probe_free(r->probe);
     moonsand_error_free(r->error);
     free_strings(r->argv, r->argc);
     free_strings(r->env, r->envc);
     ms_buf_free(&r->files);
     ms_buf_free(&r->input);
-    ms_free(r->check_key);
-    ms_free(r->name);
+    ms_free(r->trust_key);
     ms_outcome_free(&r->outcome);
     ms_free(r);
 }
@@ -76,7 +72,7 @@ static void destroy(moonsand_run *r)
 void ms_run_orphan(moonsand_run *r)
 {
     bool freed = r->freed;
-    give_up_container(r, true);
+    give_up_box(r, MS_USE_FAILED);
     leave_engine(r);
     if (freed)
         destroy(r);
@@ -91,9 +87,7 @@ void moonsand_run_free(moonsand_run *r)
         return;
     }
     r->freed = true;
-    /* In CREATING, whether the engine creates it is known only when the call has ended; a removal
-     * by name could come before the creation. */
-    if (r->phase != MS_CREATING && !r->busy)
+    if (!r->box || !r->box->busy)
         ms_run_orphan(r);
 }
 
@@ -102,7 +96,7 @@ void moonsand_run_free(moonsand_run *r)
 void ms_run_fail(moonsand_run *r, moonsand_error *err)
 {
     bool freed = r->freed;
-    give_up_container(r, true);
+    give_up_box(r, MS_USE_FAILED);
     leave_engine(r);
     if (freed) {
         moonsand_error_free(err);
@@ -161,23 +155,23 @@ void ms_run_finish(moonsand_run *r)
     const char *text = why(r, status);
     size_t n = strlen(text);
     memcpy(o->reason, text, n + 1);
-    if (r->diagnosis[0] && !record) {
+    if (r->box && r->box->diagnosis[0] && !record) {
         memcpy(o->reason + n, ": ", 3);
-        memcpy(o->reason + n + 2, r->diagnosis, strlen(r->diagnosis) + 1);
+        memcpy(o->reason + n + 2, r->box->diagnosis, strlen(r->box->diagnosis) + 1);
     }
-    o->container = r->name;
-    r->name = NULL;
     ms_outcome_finish(o, &r->caps, status, r->ending.final);
     moonsand_result *res = &o->result;
     int64_t total = now - r->began;
     res->overhead_ns = total > wall ? (uint64_t)(total - wall) : 0;
-    res->create_ns = r->attached ? (uint64_t)(r->attached - r->began) : 0;
-    res->start_ns = r->started ? (uint64_t)(r->started - r->attached) : 0;
+    res->create_ns = r->asked ? (uint64_t)(r->asked - r->began) : 0;
+    res->start_ns = r->started ? (uint64_t)(r->started - r->asked) : 0;
     res->finish_ns =
         r->started && now > r->started + wall ? (uint64_t)(now - r->started - wall) : 0;
     bool freed = r->freed;
-    /* With the agent's record it is about to exit by itself. */
-    give_up_container(r, !record || r->ending.tampered);
+    give_up_box(r, r->ending.tampered ? MS_USE_TAMPERED
+                   : record           ? MS_USE_RECORD
+                   : r->ending.lost   ? MS_USE_LOST
+                                      : MS_USE_FAILED);
     leave_engine(r);
     if (freed)
         destroy(r);
@@ -226,6 +220,12 @@ static int copy_request(moonsand_run *r, const moonsand_run_options *o, moonsand
         return -1;
     if (!o->argv[0][0])
         return ms_fail(err, MOONSAND_E_INVALID, "argv[0] is empty; name a program");
+    size_t key = o->trust_key ? strlen(o->trust_key) : 0;
+    if (key > TRUST_KEY_MAX || (key && !ms_text_ok(o->trust_key, key)))
+        return ms_fail(
+            err, MOONSAND_E_INVALID,
+            "trust_key is %zu bytes; give at most %d of UTF-8 without control characters", key,
+            TRUST_KEY_MAX);
     uint64_t total = 0;
     for (size_t i = 0; i < o->file_count; i++) {
         const moonsand_file *f = &o->files[i];
@@ -249,15 +249,48 @@ static int copy_request(moonsand_run *r, const moonsand_run_options *o, moonsand
     }
     if (copy_strings(&r->argv, &r->argc, o->argv, o->argc) ||
         copy_strings(&r->env, &r->envc, o->env, o->envc) ||
+        (o->trust_key && !(r->trust_key = ms_strdup(o->trust_key))) ||
         (o->stdin_mode == MOONSAND_STDIN_BYTES &&
          ms_buf_add(&r->input, o->stdin_data, o->stdin_len)))
         return ms_fail_nomem(err);
     return 0;
 }
 
-static void wake_prepare(void *arg)
+static void box_ready(void *arg)
 {
-    ms_run_prepare(arg);
+    ms_run_take(arg);
+}
+
+static void box_failed(void *arg, moonsand_error *err)
+{
+    moonsand_run *r = arg;
+    if (err) {
+        ms_run_fail(r, err);
+        return;
+    }
+    r->ending.tampered = true;
+    ms_run_finish(r);
+}
+
+/* From the sandbox's workers, or a container for this run alone. */
+static void wake_begin(void *arg)
+{
+    moonsand_run *r = arg;
+    if (r->sandbox->pool) {
+        ms_pool_add(r->sandbox->pool, r, false);
+        return;
+    }
+    moonsand_error *err = NULL;
+    ms_box_events events = ms_run_box_events;
+    events.on_ready = box_ready;
+    events.on_failed = box_failed;
+    events.arg = r;
+    if (ms_box_new(&r->box, r->sandbox, false, (int64_t)r->wall_limit_ns, &events, &err)) {
+        ms_error_op(&err, "run");
+        ms_run_fail(r, err);
+        return;
+    }
+    ms_box_launch(r->box);
 }
 
 int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
@@ -281,7 +314,6 @@ int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
     if (!r)
         return ms_fail_nomem(err);
     r->began = ms_now_ns();
-    r->uid_fd = -1;
     r->final.exit_code = -1;
     r->sandbox = sandbox;
     ms_sandbox_ref(sandbox);
@@ -296,7 +328,7 @@ int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
                                   .value_bytes = l->value_bytes,
                                   .keep_stdout = !(options->on_output && options->stream_stdout),
                                   .keep_stderr = !(options->on_output && options->stream_stderr)};
-    if (copy_request(r, options, err) || ms_agent_decoder_new(&r->decoder, err)) {
+    if (copy_request(r, options, err)) {
         destroy(r);
         return -1;
     }
@@ -305,7 +337,7 @@ int moonsand_run_start(moonsand_run **out, moonsand_sandbox *sandbox,
     if (r->next)
         r->next->prev = r;
     e->runs = r;
-    ms_timer_start(&r->wake, e->loop, 0, wake_prepare, r);
+    ms_timer_start(&r->wake, e->loop, 0, wake_begin, r);
     *out = r;
     return 0;
 }
@@ -341,29 +373,20 @@ static void wake_kill(void *arg)
     ms_run_kill(arg);
 }
 
-static void give_up_creating(void *arg)
-{
-    moonsand_run *r = arg;
-    r->ending.cancelled = true;
-    ms_run_finish(r);
-}
-
 void moonsand_run_cancel(moonsand_run *r)
 {
     if (!r->engine || r->cancel_asked)
         return;
     r->cancel_asked = true;
-    /* In CREATING the answer says what there is to remove, so it is worth some waiting; PREPARING
-     * and all else can go from the next step. */
-    if (r->phase == MS_CREATING)
-        ms_timer_start(&r->deadline, r->engine->loop, CREATE_PATIENCE, give_up_creating, r);
-    else
-        ms_timer_start(&r->wake, r->engine->loop, 0, wake_kill, r);
+    ms_timer_start(&r->wake, r->engine->loop, 0, wake_kill, r);
 }
 
 const char *moonsand_run_phase(const moonsand_run *r)
 {
-    static const char *const names[] = {"preparing", "creating", "starting", "starting",
-                                        "running",   "ending",   "done"};
-    return names[r->phase];
+    static const char *const names[] = {"preparing", "starting", "running", "ending", "done"};
+    if (r->phase == MS_WAITING && r->sandbox->pool)
+        return "queued";
+    if (r->phase != MS_WAITING || !r->box || r->box->state == MS_BOX_PREPARING)
+        return names[r->phase];
+    return r->box->state == MS_BOX_CREATING ? "creating" : "starting";
 }

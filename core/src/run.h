@@ -1,20 +1,16 @@
-/* The life of one run as a state machine: prepare, create, attach, start, talk to the agent, judge.
- */
+/* One run: a request to a container's agent, what comes back, and the verdict. The container is its
+ * own (container.h). */
 #ifndef MS_RUN_H
 #define MS_RUN_H
 
-#include "layer.h"
+#include "container.h"
 #include "outcome.h"
-#include "sandbox.h"
-#include "stream.h"
 
 typedef enum ms_phase {
-    MS_PREPARING, /* image and agent layer */
-    MS_CREATING,
-    MS_ATTACHING,
-    MS_STARTING, /* until the program was started */
-    MS_RUNNING,
-    MS_ENDING, /* killed by us, or without its connection: waiting for what the engine says */
+    MS_WAITING, /* for its container */
+    MS_ASKED,   /* the request was sent */
+    MS_RUNNING, /* the program was started */
+    MS_ENDING,  /* killed by us, or without its connection: waiting for what the engine says */
     MS_DONE
 } ms_phase;
 
@@ -24,29 +20,19 @@ struct moonsand_run {
     moonsand_run *prev, *next;
     moonsand_run_options opt; /* callbacks and flags; its pointers are not used after the start */
     ms_phase phase;
-    bool busy;  /* inside the decoder: callbacks must not free it */
-    bool freed; /* the handle is gone; we live on until the engine has told what it created */
+    bool freed; /* the handle is gone, while the decoder was at work for it */
+    ms_box *box;
+    struct ms_worker *worker; /* whose box it is; NULL: its own */
+    moonsand_run *queue_prev, *queue_next;
+    bool queued;          /* for a worker */
+    uint64_t worker_runs; /* that were before it */
+    char *trust_key;      /* or NULL */
 
-    ms_layer_waiter waiter;
-    ms_http_call *call; /* create, inspect or kill */
-    ms_http_call *start_call;
-    ms_stream *stream;
-    ms_agent_decoder *decoder;
     char **argv, **env; /* copies of the options' */
     size_t argc, envc;
-    ms_buf files;        /* FILE frames, until they are sent */
-    char *name;          /* of the container, once create was sent */
-    bool prepared_again; /* its image was gone at the first try */
-    ms_removal *removal; /* for it; made first */
-    uint32_t uid;
-    int uid_fd;
-    ms_timer deadline; /* start-up, then wall clock plus grace, then the end */
+    ms_buf files;      /* FILE frames, until the program was started */
+    ms_timer deadline; /* of what the agent or the engine should do next */
     ms_timer wake;     /* for what must not happen inside the caller */
-
-    ms_probe *probe; /* while the self-check is on */
-    unsigned probe_seen;
-    char *check_key; /* for the engine's memory of it */
-    bool checked;    /* the walls were proven for this kind of container */
 
     /* stdin */
     ms_buf input;
@@ -54,25 +40,25 @@ struct moonsand_run {
     bool input_closed, eof_sent;
 
     uint64_t wall_limit_ns;
-    int64_t began, attached, started, ended; /* ms_now_ns() */
+    int64_t began, asked, started; /* ms_now_ns() */
     ms_ending ending;
     ms_agent_final final;
     bool cancel_asked;
     moonsand_error *error; /* what kept us from running it */
-    char diagnosis[256];   /* stderr of the agent, or the daemon's own words */
     ms_outcome_limits caps;
     ms_outcome outcome;
 };
 
-/* run_launch.c: from the image to the request that is on its way to the agent. */
-void ms_run_prepare(moonsand_run *r);
+/* run_request.c: takes its container, which is ready, and sends the request. */
+void ms_run_take(moonsand_run *r);
 /* run_talk.c: what the agent says, and what happens when it does not. */
-void ms_run_talk_data(void *arg, int stream, const char *p, size_t n);
-void ms_run_talk_end(void *arg, moonsand_error *err);
+extern const ms_box_events ms_run_box_events;
 void ms_run_pump_stdin(moonsand_run *r);
 void ms_run_kill(moonsand_run *r); /* asks the agent; the deadline then asks the engine */
 void ms_run_on_deadline(void *arg);
-/* run.c: the end. ms_run_fail() takes err. Both may free r. */
+/* run.c: its worker took it not; it waits for another. */
+void ms_run_again(moonsand_run *r);
+/* The end. ms_run_fail() takes err. Both may free r. */
 void ms_run_fail(moonsand_run *r, moonsand_error *err);
 void ms_run_finish(moonsand_run *r);
 

@@ -1,59 +1,12 @@
 /* What the agent says, and what happens when it does not. */
-#include <stdio.h>
 #include <string.h>
 
 #include "error.h"
-#include "json.h"
+#include "pool.h"
 #include "run.h"
 
 #define GRACE (2 * MS_S) /* the agent's own time limit goes first; then we kill the container */
-#define KILL_TIMEOUT (5 * MS_S) /* for the engine to kill it */
-#define AWAY (1 * MS_S)         /* so late a timer only fires when nobody drove the loop */
-
-/* ---- the self-check ----------------------------------------------------------------------- */
-
-static bool probe_complete(unsigned *seen, const char *name)
-{
-    static const char *const names[] = {MS_PROBE_NAMES};
-    enum { COUNT = sizeof names / sizeof names[0] };
-    for (unsigned i = 0; i < COUNT; i++) {
-        if (strcmp(names[i], name) == 0)
-            *seen |= 1u << i;
-    }
-    return *seen == (1u << COUNT) - 1;
-}
-
-static int verify(moonsand_run *r, moonsand_error **err)
-{
-    const ms_layer *layer = ms_layer_find(r->engine, r->sandbox->limits.image);
-    ms_container c = {.limits = &r->sandbox->limits,
-                      .uid = r->uid,
-                      .volumes = layer ? (const char *const *)layer->volumes : NULL,
-                      .volume_count = layer ? layer->volume_count : 0};
-    if (ms_probe_verify(r->probe, &c, &r->engine->facts, err))
-        return -1;
-    r->checked = true;
-    ms_probe_free(r->probe);
-    r->probe = NULL;
-    if (json_object_set_new(r->engine->checked, r->check_key, json_true()))
-        return ms_fail_nomem(err);
-    ms_buf go = {0};
-    int rc = ms_agent_put(&go, MS_F_GO, NULL, 0) ? ms_fail_nomem(err)
-                                                 : ms_stream_write(r->stream, go.data, go.len, err);
-    ms_buf_free(&go);
-    return rc;
-}
-
-static int on_probe(moonsand_run *r, const ms_agent_event *ev)
-{
-    if (!r->probe)
-        return -1; /* not asked for */
-    if (ms_probe_add(r->probe, ev->path, ev->data, ev->len, &r->error))
-        return 1;
-    if (!probe_complete(&r->probe_seen, ev->path))
-        return 0;
-    return verify(r, &r->error) ? 1 : 0;
-}
+#define AWAY (1 * MS_S)  /* so late a timer only fires when nobody drove the loop */
 
 /* ---- stdin -------------------------------------------------------------------------------- */
 
@@ -87,7 +40,7 @@ void ms_run_pump_stdin(moonsand_run *r)
         bad = bad || ms_agent_put(&out, MS_F_STDIN_EOF, NULL, 0) != 0;
         r->eof_sent = true;
     }
-    if (bad || (out.len && ms_stream_write(r->stream, out.data, out.len, NULL)))
+    if (bad || (out.len && ms_box_write(r->box, &out, NULL)))
         /* From the next step: this may be the caller, or inside the decoder. */
         ms_timer_start(&r->wake, r->engine->loop, 0, no_memory, r);
     ms_buf_free(&out);
@@ -99,6 +52,7 @@ static void on_started(moonsand_run *r)
 {
     r->phase = MS_RUNNING;
     r->started = ms_now_ns();
+    ms_buf_free(&r->files);
     int64_t limit = (int64_t)r->wall_limit_ns + GRACE;
     ms_timer_start(&r->deadline, r->engine->loop, limit, ms_run_on_deadline, r);
     ms_run_pump_stdin(r);
@@ -133,21 +87,15 @@ static int on_final(moonsand_run *r, const ms_agent_event *ev)
     if (r->final.stdout_bytes < r->outcome.result.out.bytes ||
         r->final.stderr_bytes < r->outcome.result.err.bytes)
         return -1;
-    return 2;
+    return 0;
 }
 
-/* 0 goes on; -1 tampered; 1 r->error says why it ends; 2 the record is there. */
+/* 0 goes on; -1 tampered; 1 r->error says why it ends. */
 static int on_event(void *arg, const ms_agent_event *ev)
 {
     moonsand_run *r = arg;
     switch (ev->type) {
-    case MS_F_HELLO:
-        return ev->number == MS_PROTO_VERSION ? 0 : -1;
-    case MS_F_PROBE:
-        return on_probe(r, ev);
     case MS_F_STARTED:
-        if (!r->checked)
-            return -1; /* GO was not given */
         on_started(r);
         return 0;
     case MS_F_CREDIT:
@@ -179,180 +127,114 @@ static int on_event(void *arg, const ms_agent_event *ev)
     return 0;
 }
 
-static void isolation(moonsand_run *r)
-{
-    ms_container c = {
-        .limits = &r->sandbox->limits, .uid = r->uid, .seccomp_path = r->engine->seccomp_path};
-    ms_isolation_json(&r->outcome.isolation, &c, &r->engine->facts, r->final.landlocked, r->checked,
-                      NULL);
-}
-
 static void finish(moonsand_run *r)
 {
-    isolation(r);
+    const ms_box *b = r->box;
+    const ms_pool *pool = r->sandbox->pool;
+    bool fork = r->worker && !ms_pool_one_shot(pool);
+    ms_container c = {.limits = &r->sandbox->limits, .uid = b->uid};
+    ms_applied applied = {.landlocked = r->final.landlocked,
+                          .self_checked = b->checked,
+                          .preloaded = b->server && !fork,
+                          .fork = fork,
+                          .tier = b->tier,
+                          .namespaces = b->namespaces,
+                          .trust_key = r->trust_key,
+                          .worker_runs = r->worker_runs,
+                          .fell_back = pool ? pool->fell_back : NULL};
+    ms_isolation_json(&r->outcome.isolation, &c, &r->engine->facts, &applied, NULL);
     ms_run_finish(r);
 }
 
-void ms_run_talk_data(void *arg, int stream, const char *p, size_t n)
+static void box_fed(void *arg, int rc)
 {
     moonsand_run *r = arg;
-    if (r->phase == MS_ENDING)
-        return;
-    if (stream != 1) { /* the agent's last words, or the daemon's */
-        if (!r->diagnosis[0])
-            ms_printable(r->diagnosis, sizeof r->diagnosis, p, n);
-        return;
-    }
-    r->busy = true;
-    int rc = ms_agent_decoder_feed(r->decoder, p, n, on_event, r);
-    r->busy = false;
-    switch (rc) {
-    case 0:
-        if (r->freed)
-            ms_run_orphan(r);
-        return;
-    case 1: {
-        moonsand_error *err = r->error;
-        r->error = NULL;
+    moonsand_error *err = r->error;
+    r->error = NULL;
+    if (r->freed) {
+        moonsand_error_free(err);
+        ms_run_orphan(r);
+    } else if (rc == 0) {
+        if (r->ending.final)
+            finish(r);
+        else if (r->worker &&
+                 r->box->state == MS_BOX_OVER) /* it takes no more, and took not this */
+            ms_run_again(r);
+    } else if (rc == 1 || rc == -2) {
+        if (rc == -2)
+            ms_fail_nomem(&err);
         ms_error_op(&err, "run");
         ms_run_fail(r, err);
-        return;
-    }
-    case 2:
-        finish(r);
-        return;
-    case -2: {
-        moonsand_error *err = NULL;
-        ms_fail_nomem(&err);
-        ms_run_fail(r, err);
-        return;
-    }
-    default:
+    } else {
         r->ending.tampered = true;
         finish(r);
-        return;
     }
 }
 
 /* ---- no record: what does the engine say? -------------------------------------------------- */
 
-static void on_inspect(void *arg, ms_http_call *call, int status, const char *body, size_t len,
-                       moonsand_error *err)
+static void box_end(void *arg, const ms_box_end *end)
 {
     moonsand_run *r = arg;
-    (void)call;
-    r->call = NULL;
-    json_t *v = !err && status == 200 ? ms_json_parse(body, len, "container inspect", &err) : NULL;
-    moonsand_error_free(err);
-    if (v && !ms_json_bool(v, "State.Running")) {
-        int64_t code = ms_json_int(v, "State.ExitCode", -1);
-        r->ending.engine_oom = ms_json_bool(v, "State.OOMKilled") && code == 137;
-        const char *text = ms_json_str(v, "State.Error", "");
-        if (*text)
-            ms_printable(r->diagnosis, sizeof r->diagnosis, text, strlen(text));
-        else if (!r->diagnosis[0])
-            snprintf(r->diagnosis, sizeof r->diagnosis,
-                     "the container's first process ended with %lld", (long long)code);
-    }
-    json_decref(v);
-    if (!r->started && !r->ending.cancelled && !r->ending.timed_out) {
-        moonsand_error *failed = NULL;
-        ms_fail(&failed, MOONSAND_E_ENGINE, "the container ended before the program began: %s",
-                r->diagnosis[0] ? r->diagnosis : "the engine tells no reason");
-        ms_run_fail(r, failed);
+    if (!end->answered) {
+        r->ending.cancelled = r->ending.timed_out = false;
+        r->ending.lost = true;
+        finish(r);
         return;
     }
-    r->ending.lost = !r->ending.engine_oom && !r->ending.cancelled && !r->ending.timed_out;
-    finish(r);
-}
-
-static void ask_engine(moonsand_run *r)
-{
-    char *path = ms_asprintf("/containers/%s/json", r->name);
-    r->phase = MS_ENDING;
-    ms_http_cancel(r->call);
-    r->call = NULL;
-    ms_timer_start(&r->deadline, r->engine->loop, 2 * KILL_TIMEOUT, ms_run_on_deadline, r);
-    if (!path ||
-        ms_engine_call(&r->call, r->engine, "GET", path, NULL, KILL_TIMEOUT, on_inspect, r, NULL))
-        on_inspect(r, NULL, 0, NULL, 0, NULL);
-    ms_free(path);
-}
-
-void ms_run_talk_end(void *arg, moonsand_error *err)
-{
-    moonsand_run *r = arg;
-    ms_stream_free(r->stream);
-    r->stream = NULL;
-    if (r->phase == MS_ATTACHING && err) {
-        ms_error_op(&err, "container attach");
+    r->ending.engine_oom = end->oom;
+    if (!r->started && !r->ending.cancelled && !r->ending.timed_out) {
+        moonsand_error *err = NULL;
+        const char *why = r->box->diagnosis;
+        ms_fail(&err, MOONSAND_E_ENGINE, "the container ended before the program began: %s",
+                why[0] ? why : "the engine tells no reason");
         ms_run_fail(r, err);
         return;
     }
-    if (err && !r->diagnosis[0]) {
-        const char *m = moonsand_error_message(err);
-        ms_printable(r->diagnosis, sizeof r->diagnosis, m, strlen(m));
-    }
-    moonsand_error_free(err);
-    ask_engine(r);
-}
-
-/* ---- killing ------------------------------------------------------------------------------ */
-
-static void on_killed(void *arg, ms_http_call *call, int status, const char *body, size_t len,
-                      moonsand_error *err)
-{
-    moonsand_run *r = arg;
-    (void)call;
-    (void)body;
-    (void)len;
-    r->call = NULL;
-    /* 409, 500: it was not running any more, which inspect will tell. */
-    bool answered = !err && status != 0;
-    moonsand_error_free(err);
-    if (answered) {
-        ask_engine(r);
-        return;
-    }
-    r->ending.cancelled = r->ending.timed_out = false;
-    r->ending.lost = true;
+    r->ending.lost = !end->oom && !r->ending.cancelled && !r->ending.timed_out;
     finish(r);
 }
+
+static void box_lost(void *arg)
+{
+    moonsand_run *r = arg;
+    r->phase = MS_ENDING;
+    ms_timer_stop(&r->deadline);
+    ms_box_ask(r->box);
+}
+
+const ms_box_events ms_run_box_events = {
+    .on_event = on_event, .on_fed = box_fed, .on_lost = box_lost, .on_end = box_end};
+
+/* ---- killing ------------------------------------------------------------------------------ */
 
 static void kill_container(moonsand_run *r)
 {
     r->phase = MS_ENDING;
-    ms_timer_start(&r->deadline, r->engine->loop, 2 * KILL_TIMEOUT, ms_run_on_deadline, r);
-    char *path = ms_asprintf("/containers/%s/kill", r->name);
-    if (!path ||
-        ms_engine_call(&r->call, r->engine, "POST", path, NULL, KILL_TIMEOUT, on_killed, r, NULL))
-        on_killed(r, NULL, 0, NULL, 0, NULL);
-    ms_free(path);
+    ms_timer_stop(&r->deadline);
+    ms_box_kill(r->box);
 }
 
 void ms_run_kill(moonsand_run *r)
 {
     switch (r->phase) {
-    case MS_PREPARING:
+    case MS_WAITING:
         r->ending.cancelled = true;
         ms_run_finish(r);
         return;
     case MS_RUNNING:
-    case MS_STARTING: {
+    case MS_ASKED: {
         ms_buf out = {0};
-        bool sent = r->stream && !ms_agent_put(&out, MS_F_KILL, NULL, 0) &&
-                    !ms_stream_write(r->stream, out.data, out.len, NULL);
+        bool sent = !ms_agent_put(&out, MS_F_KILL, NULL, 0) && !ms_box_write(r->box, &out, NULL);
         ms_buf_free(&out);
         if (sent) {
             ms_timer_start(&r->deadline, r->engine->loop, GRACE, ms_run_on_deadline, r);
-            return;
+        } else {
+            r->ending.cancelled = true;
+            kill_container(r);
         }
-    } /* fall through */
-    case MS_ATTACHING:
-        r->ending.cancelled = true;
-        kill_container(r);
         return;
-    case MS_CREATING:
+    }
     case MS_ENDING:
     case MS_DONE:
         return;
@@ -362,12 +244,7 @@ void ms_run_kill(moonsand_run *r)
 void ms_run_on_deadline(void *arg)
 {
     moonsand_run *r = arg;
-    if (r->phase == MS_ENDING) { /* the engine does not answer */
-        r->ending.cancelled = r->ending.timed_out = false;
-        r->ending.lost = true;
-        finish(r);
-    } else if (r->phase == MS_RUNNING && !r->cancel_asked &&
-               ms_now_ns() - r->deadline.due_ns > AWAY) {
+    if (r->phase == MS_RUNNING && !r->cancel_asked && ms_now_ns() - r->deadline.due_ns > AWAY) {
         /* What the agent said meanwhile is still to be read, perhaps that all ended in time. */
         ms_timer_start(&r->deadline, r->engine->loop, GRACE, ms_run_on_deadline, r);
     } else if (r->cancel_asked || r->phase == MS_RUNNING) {

@@ -1,6 +1,15 @@
 #include "sandbox.h"
 
 #include "error.h"
+#include "pool.h"
+
+static void destroy(moonsand_sandbox *s)
+{
+    ms_pool_free(s->pool);
+    ms_limits_free(&s->limits);
+    ms_warm_free(&s->warm);
+    ms_free(s);
+}
 
 int moonsand_sandbox_new(moonsand_sandbox **out, moonsand_engine *engine,
                          const moonsand_sandbox_options *options, moonsand_error **err)
@@ -14,12 +23,14 @@ int moonsand_sandbox_new(moonsand_sandbox **out, moonsand_engine *engine,
     moonsand_sandbox *s = ms_calloc(1, sizeof *s);
     if (!s)
         return ms_fail_nomem(err);
-    if (ms_limits_resolve(&s->limits, options, &engine->facts, err)) {
-        ms_free(s);
-        return -1;
-    }
     s->engine = engine;
     s->references = 1;
+    if (ms_limits_resolve(&s->limits, options, &engine->facts, err) ||
+        ms_warm_resolve(&s->warm, options, err) ||
+        (s->warm.workers && ms_pool_new(&s->pool, s, err))) {
+        destroy(s);
+        return -1;
+    }
     s->next = engine->sandboxes;
     if (s->next)
         s->next->prev = s;
@@ -30,6 +41,8 @@ int moonsand_sandbox_new(moonsand_sandbox **out, moonsand_engine *engine,
 
 void ms_sandbox_orphan(moonsand_sandbox *s)
 {
+    if (s->pool)
+        ms_pool_end(s->pool);
     if (s->prev)
         s->prev->next = s->next;
     else
@@ -51,12 +64,14 @@ void ms_sandbox_unref(moonsand_sandbox *s)
         return;
     if (s->engine)
         ms_sandbox_orphan(s);
-    ms_limits_free(&s->limits);
-    ms_free(s);
+    destroy(s);
 }
 
 void moonsand_sandbox_free(moonsand_sandbox *sandbox)
 {
-    if (sandbox)
-        ms_sandbox_unref(sandbox);
+    if (!sandbox)
+        return;
+    if (sandbox->pool)
+        ms_pool_close(sandbox->pool);
+    ms_sandbox_unref(sandbox);
 }

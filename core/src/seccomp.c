@@ -9,63 +9,27 @@
 #include "file.h"
 #include "owner.h"
 #include "seccomp_names.h"
+#include "seccomp_rules.h"
 #include "spec.h"
 
-#define ERRNO_ENOSYS 38 /* of the engine's kernel, the same on both architectures */
-
-/* One argument test; mask 0 means plain equality. Plain equality looks at 64 bits, a mask only at
- * its own: where the kernel takes an int, the upper half must either be masked off or be zero. */
-typedef struct arg {
-    unsigned index;
-    uint64_t mask, value;
-} arg;
 typedef struct rule {
     const char *name;
-    arg args[3];
+    ms_seccomp_arg args[MS_SECCOMP_ARGS];
     size_t count;
 } rule;
 
-/* CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET; NEWTIME exists for clone3 only. */
-#define NEW_NAMESPACES 0x7e020000ull
-#define LOW 0xffffffffull
-
-/* clang-format off */
-/* Type & 12 == 0: SOCK_STREAM and DGRAM (and RAW, RDM, which need a capability or do not exist). */
-#define INET(family, protocol) {"socket", {{0, 0, family}, {1, 12, 0}, {2, 0, protocol}}, 3}
-#define IOCTL(mask, value) {"ioctl", {{1, mask, value}}, 1}
-
 static const rule rules[] = {
-    {"clone", {{0, NEW_NAMESPACES, 0}}, 1},
-    {"personality", {{0, 0, 0}}, 1},
-    {"personality", {{0, 0, LOW}}, 1},
-    /* UNIX, INET, INET6 with TCP and UDP. */
-    {"socket", {{0, 0, 1}}, 1},
-    INET(2, 0), INET(2, 6), INET(2, 17),
-    INET(10, 0), INET(10, 6), INET(10, 17),
-    {"socketpair", {{0, 0, 1}}, 1},
-    /* Terminals without TIOCSTI (0x5412), TIOCLINUX (0x541c), TIOCCONS and TIOCSETD: */
-    IOCTL(LOW & ~0xfull, 0x5400),  /* TCGETS ... TIOCGPGRP */
-    IOCTL(LOW & ~1ull, 0x5410),    /* TIOCSPGRP, TIOCOUTQ */
-    IOCTL(LOW, 0x5413),            /* TIOCGWINSZ */
-    IOCTL(LOW & ~3ull, 0x5414),    /* TIOCSWINSZ ... */
-    IOCTL(LOW & ~3ull, 0x5418),    /* ... FIONREAD */
-    IOCTL(LOW & ~1ull, 0x5420),    /* TIOCPKT, FIONBIO */
-    IOCTL(LOW & ~1ull, 0x5428),    /* TIOCGSID */
-    IOCTL(LOW, 0x5441),            /* TIOCGPTPEER */
-    IOCTL(LOW & ~3ull, 0x5450),    /* FIONCLEX, FIOCLEX, FIOASYNC */
-    IOCTL(LOW & ~0xffull, 0x8900), /* sockets' own */
-    /* Anything that carries data by the _IOR/_IOW convention: files and pseudo terminals. */
-    IOCTL(0x80000000ull, 0x80000000),
-    IOCTL(0x40000000ull, 0x40000000),
+#define X(name, count, ...) {#name, {__VA_ARGS__}, count},
+    MS_SECCOMP_RULES(X)
+#undef X
 };
-/* clang-format on */
 
 static int put_rule(ms_buf *b, const rule *r)
 {
     if (ms_buf_addf(b, ",{\"names\":[\"%s\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[", r->name))
         return -1;
     for (size_t i = 0; i < r->count; i++) {
-        const arg *a = &r->args[i];
+        const ms_seccomp_arg *a = &r->args[i];
         const char *comma = i ? "," : "";
         int rc = a->mask ? ms_buf_addf(b,
                                        "%s{\"index\":%u,\"value\":%llu,\"valueTwo\":%llu,"
@@ -82,7 +46,11 @@ static int put_rule(ms_buf *b, const rule *r)
     return ms_buf_adds(b, "]}");
 }
 
-static int put_profile(ms_buf *b, const char *architecture)
+/* What the agent and the fork server of a container call besides, to give each run its walls; the
+ * run itself has the plain filter on top, which the agent brings along. */
+#define SERVER_NAMES "\"clone3\",\"mount\","
+
+static int put_profile(ms_buf *b, const char *architecture, bool server)
 {
     static const char *const names[] = {
 #define X(name) #name,
@@ -93,18 +61,18 @@ static int put_profile(ms_buf *b, const char *architecture)
     if (ms_buf_addf(
             b,
             "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"%s\"],\"syscalls\":["
-            "{\"names\":[",
-            architecture))
+            "{\"names\":[%s",
+            architecture, server ? SERVER_NAMES : ""))
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (ms_buf_addf(b, "%s\"%s\"", i ? "," : "", names[i]))
             return -1;
     }
-    /* clone3 keeps its flags in memory, where no filter sees them; told ENOSYS, libc uses clone. */
-    if (ms_buf_addf(b,
-                    "],\"action\":\"SCMP_ACT_ALLOW\"},"
-                    "{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":%d}",
-                    ERRNO_ENOSYS))
+    if (ms_buf_adds(b, "],\"action\":\"SCMP_ACT_ALLOW\"}") ||
+        (!server && ms_buf_addf(b,
+                                ",{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_ERRNO\","
+                                "\"errnoRet\":%d}",
+                                MS_SECCOMP_CLONE3_ERRNO)))
         return -1;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         if (put_rule(b, &rules[i]))
@@ -113,7 +81,7 @@ static int put_profile(ms_buf *b, const char *architecture)
     return ms_buf_adds(b, "]}");
 }
 
-int ms_seccomp_json(ms_buf *out, const char *arch, moonsand_error **err)
+int ms_seccomp_json(ms_buf *out, const char *arch, bool server, moonsand_error **err)
 {
     const char *a = NULL;
     if (arch && (strcmp(arch, "x86_64") == 0 || strcmp(arch, "amd64") == 0))
@@ -125,7 +93,7 @@ int ms_seccomp_json(ms_buf *out, const char *arch, moonsand_error **err)
                        "the engine runs on %.32s; moonsand has a seccomp profile for amd64 and "
                        "arm64 only",
                        arch ? arch : "an unknown architecture");
-    return put_profile(out, a) ? ms_fail_nomem(err) : 0;
+    return put_profile(out, a, server) ? ms_fail_nomem(err) : 0;
 }
 
 /* ---- the file for Podman ------------------------------------------------------------------ */
@@ -218,13 +186,13 @@ static uint64_t fnv1a(const ms_buf *b)
     return h;
 }
 
-int ms_seccomp_file(char **path, const char *arch, moonsand_error **err)
+int ms_seccomp_file(char **path, const char *arch, bool server, moonsand_error **err)
 {
     *path = NULL;
     ms_buf text = {0};
     char *dir_path = NULL, *name = NULL;
     int rc = -1, dir = -1;
-    if (ms_seccomp_json(&text, arch, err) || (dir = open_dir(&dir_path, err)) < 0)
+    if (ms_seccomp_json(&text, arch, server, err) || (dir = open_dir(&dir_path, err)) < 0)
         goto end;
     /* The hash only keeps versions apart; the bytes are compared below. */
     name = ms_asprintf("seccomp-%016llx.json", (unsigned long long)fnv1a(&text));

@@ -30,7 +30,7 @@
     X(mremap) X(mseal) X(msync) X(munlock) X(munlockall) X(munmap) X(nanosleep) X(newfstatat) \
     X(open) X(openat) X(openat2) X(pause) X(pidfd_open) X(pidfd_send_signal) X(pipe) X(pipe2) \
     X(pkey_alloc) X(pkey_free) X(pkey_mprotect) X(poll) X(ppoll) X(prctl) X(pread64) X(preadv) \
-    X(preadv2) X(prlimit64) X(pselect6) X(pwrite64) X(pwritev) X(pwritev2) X(read) X(readahead) \
+    X(preadv2) X(pselect6) X(pwrite64) X(pwritev) X(pwritev2) X(read) X(readahead) \
     X(readlink) X(readlinkat) X(readv) X(recvfrom) X(recvmmsg) X(recvmsg) X(rename) X(renameat) \
     X(renameat2) X(restart_syscall) X(rmdir) X(rseq) X(rt_sigaction) X(rt_sigpending) \
     X(rt_sigprocmask) X(rt_sigqueueinfo) X(rt_sigreturn) X(rt_sigsuspend) X(rt_sigtimedwait) \

@@ -287,8 +287,9 @@ static void check_cgroup(ms_walls *w, ms_slice text)
     uint64_t got = known ? n * 1000000000 / period : 0;
     if (!known || !limit_ok(got, l->nano_cpus, l->nano_cpus / 50 + 10000))
         ms_wall_missing(w, "the CPU limit is not %.2f", (double)l->nano_cpus / 1e9);
-    if (!field_limit_ok(text, "pids.max", l->pids, 0))
-        ms_wall_missing(w, "the process limit is not %u", l->pids);
+    uint32_t pids = ms_container_pids(w->c);
+    if (!field_limit_ok(text, "pids.max", pids, 0))
+        ms_wall_missing(w, "the process limit is not %u", pids);
 }
 
 static void check_rlimits(ms_walls *w, ms_slice text)

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "json.h"
 #include "masked.h"
+#include "proto.h"
 #include "spec.h"
 
 const char *const ms_masked_default[] = {MS_MASKED_DEFAULT, NULL};
@@ -19,6 +20,12 @@ const ms_profile *ms_profile_for(const char *kind)
     if (strcmp(kind, ms_profile_docker.kind) == 0)
         return &ms_profile_docker;
     return strcmp(kind, ms_profile_podman.kind) == 0 ? &ms_profile_podman : NULL;
+}
+
+uint32_t ms_container_pids(const ms_container *c)
+{
+    /* The interpreter that is forked, and process 1 of the run's namespace. */
+    return c->limits->pids + (c->server ? 2 : 0);
 }
 
 bool ms_volume_needs_cover(const ms_container *c, const char *path)
@@ -126,12 +133,41 @@ static json_t *exceptions(bool *bad, const ms_limits *l)
     return a;
 }
 
+static json_t *words(bool *bad, const char *list)
+{
+    json_t *a = json_array();
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        if (json_array_append_new(a, json_stringn(list, n)))
+            *bad = true;
+        list += n + (list[n] == ',');
+    }
+    return a;
+}
+
+static void set_mode(bool *bad, json_t *o, const ms_applied *a)
+{
+    ms_spec_set(bad, o, "mode", json_string(a->fork ? "fork" : "container"));
+    if (a->fork) {
+        ms_spec_set(bad, o, "tier",
+                    json_string(a->tier == MS_TIER_NAMESPACES ? "namespaces" : "landlock"));
+        ms_spec_set(bad, o, "namespaces", words(bad, a->namespaces));
+        ms_spec_set(bad, o, "trust_key", a->trust_key ? json_string(a->trust_key) : json_null());
+        ms_spec_set(bad, o, "worker_runs", json_integer((json_int_t)a->worker_runs));
+    }
+    if (a->preloaded)
+        ms_spec_set(bad, o, "preloaded", json_true());
+    if (a->fell_back)
+        ms_spec_set(bad, o, "fell_back", json_string(a->fell_back));
+}
+
 int ms_isolation_json(ms_buf *out, const ms_container *c, const moonsand_engine_facts *facts,
-                      bool landlocked, bool self_checked, moonsand_error **err)
+                      const ms_applied *a, moonsand_error **err)
 {
     const ms_limits *l = c->limits;
     bool bad = false;
     json_t *o = json_object(), *tmp = json_object();
+    set_mode(&bad, o, a);
     ms_spec_set(&bad, o, "engine", json_string(facts->kind));
     ms_spec_set(&bad, o, "runtime", json_string(l->runtime ? l->runtime : "default"));
     ms_spec_set(&bad, o, "network",
@@ -161,8 +197,8 @@ int ms_isolation_json(ms_buf *out, const ms_container *c, const moonsand_engine_
     ms_spec_set(&bad, o, "ipc", json_string("private"));
     ms_spec_set(&bad, o, "cgroup", json_integer(facts->cgroup_version));
     ms_spec_set(&bad, o, "masked", json_string("extended"));
-    ms_spec_set(&bad, o, "landlock", json_boolean(landlocked));
-    ms_spec_set(&bad, o, "self_check", json_boolean(self_checked));
+    ms_spec_set(&bad, o, "landlock", json_boolean(a->landlocked));
+    ms_spec_set(&bad, o, "self_check", json_boolean(a->self_checked));
     ms_spec_set(&bad, o, "exceptions", exceptions(&bad, l));
     int rc = bad ? ms_fail_nomem(err) : ms_json_write(out, o, false, err);
     json_decref(o);

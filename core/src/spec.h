@@ -54,6 +54,7 @@ typedef struct ms_container {
     const char *const *volumes; /* paths of the image's VOLUMEs: each is covered by a small tmpfs */
     size_t volume_count;
     const char *seccomp_path; /* Podman: file on the engine's machine with the profile */
+    bool server;              /* with a fork server: its runs are walled in from inside */
 } ms_container;
 
 /* What differs between engine kinds, each in a file of its own: spec_docker.c, spec_podman.c. */
@@ -75,6 +76,8 @@ extern const char *const ms_masked_extended[]; /* what we mask on top */
 extern const char *const ms_readonly_paths[];
 /* INVALID or UNSUPPORTED when a container like this must not be created at all. */
 int ms_container_check(const ms_container *c, moonsand_error **err);
+/* Its process limit: what a run is promised, and what a fork server takes for itself. */
+uint32_t ms_container_pids(const ms_container *c);
 /* An image volume that needs a cover: all but /tmp and those that are a bind's target. */
 bool ms_volume_needs_cover(const ms_container *c, const char *path);
 /* Sets object[key], takes value; *bad becomes true when there is no memory, for one check at the
@@ -86,11 +89,11 @@ json_t *ms_spec_labels(bool *bad, const ms_container *c);
 /* Our seccomp profile as Docker's JSON, for the engine's arch ("x86_64"/"amd64", "aarch64"/"arm64";
  * else UNSUPPORTED). Deterministic bytes. Default EPERM, ENOSYS for clone3; no namespaces, mount,
  * ptrace, keyring, bpf, io_uring, userfaultfd, SysV IPC, POSIX mq, mknod; sockets UNIX/INET/INET6
- * only; native ABI only. */
-int ms_seccomp_json(ms_buf *out, const char *arch, moonsand_error **err);
+ * only; native ABI only. server: besides what a fork server needs to wall its runs in. */
+int ms_seccomp_json(ms_buf *out, const char *arch, bool server, moonsand_error **err);
 /* Writes the profile for a local Podman to a file of ours named by its content (in
  * /run/moonsand as root, else $XDG_RUNTIME_DIR/moonsand), checks an existing one byte by byte. */
-int ms_seccomp_file(char **path, const char *arch, moonsand_error **err);
+int ms_seccomp_file(char **path, const char *arch, bool server, moonsand_error **err);
 
 /* The self-check: compares what the agent saw from inside (proto.h, MS_PROBE_NAMES) with what was
  * asked for. ISOLATION lists every wall that is missing. */
@@ -101,12 +104,25 @@ int ms_probe_add(ms_probe *p, const char *name, const char *text, size_t len, mo
 int ms_probe_verify(const ms_probe *p, const ms_container *c, const moonsand_engine_facts *facts,
                     moonsand_error **err);
 
-/* The isolation object of the result: {"network":"none","rootfs":"read-only","capabilities":[],
- * "no_new_privileges":true,"seccomp":"moonsand","uid":N,"memory":N,"cpus":0.5,"pids":N,"tmp":{..},
- * "ipc":"private","landlock":true,"exceptions":["network=bridge","bind=/data:/data:ro","exec_tmp"],
- * "self_check":true, "masked":"engine"|"extended", ...}. */
+/* What is known of a run's walls besides its container's description. */
+typedef struct ms_applied {
+    bool landlocked, self_checked;
+    bool preloaded;         /* there was a fork server */
+    bool fork;              /* and the container serves many runs; the next four are about that */
+    int tier;               /* MS_TIER_* */
+    const char *namespaces; /* "user,mnt,...": new for this run */
+    const char *trust_key;  /* or NULL */
+    uint64_t worker_runs;   /* that came before it */
+    const char *fell_back;  /* why fork mode was given up, or NULL */
+} ms_applied;
+
+/* The isolation object of the result: {"mode":"container","network":"none","rootfs":"read-only",
+ * "capabilities":[],"no_new_privileges":true,"seccomp":"moonsand","uid":N,"memory":N,"cpus":0.5,
+ * "pids":N,"tmp":{..},"ipc":"private","landlock":true,"exceptions":["network=bridge",
+ * "bind=/data:/data:ro","exec_tmp"],"self_check":true,"masked":"engine"|"extended", ...}; in fork
+ * mode also "tier", "namespaces" (array), "trust_key" (string or null) and "worker_runs". */
 int ms_isolation_json(ms_buf *out, const ms_container *c, const moonsand_engine_facts *facts,
-                      bool landlocked, bool self_checked, moonsand_error **err);
+                      const ms_applied *a, moonsand_error **err);
 
 /* A tar with what goes into an image: the agent (directory and file owned by root, 0755/0555, fixed
  * time) and an /etc/hosts with localhost. archive.c. */

@@ -87,14 +87,15 @@ static json_t *mounts(bool *bad, const ms_container *c)
     return a;
 }
 
-static json_t *security(bool *bad, const moonsand_engine_facts *facts, moonsand_error **err)
+static json_t *security(bool *bad, const ms_container *c, const moonsand_engine_facts *facts,
+                        moonsand_error **err)
 {
     static const char head[] = "seccomp=";
     ms_buf b = {0};
     json_t *a = NULL;
     if (ms_buf_adds(&b, head)) {
         *bad = true;
-    } else if (ms_seccomp_json(&b, facts->arch, err) == 0) {
+    } else if (ms_seccomp_json(&b, facts->arch, c->server, err) == 0) {
         a = json_array();
         append(bad, a, json_string("no-new-privileges"));
         append(bad, a, json_stringn(b.data, b.len));
@@ -118,7 +119,7 @@ static json_t *host_config(bool *bad, const ms_container *c, const moonsand_engi
 {
     static const char *const all[] = {"ALL", NULL}, *const none[] = {NULL};
     const ms_limits *l = c->limits;
-    json_t *security_opt = security(bad, facts, err);
+    json_t *security_opt = security(bad, c, facts, err);
     if (!security_opt)
         return NULL;
     json_t *h = json_object(), *log = json_object(), *restart = json_object();
@@ -155,7 +156,7 @@ static json_t *host_config(bool *bad, const ms_container *c, const moonsand_engi
         ms_spec_set(bad, h, "MemorySwappiness", json_integer(0));
     ms_spec_set(bad, h, "OomScoreAdj", json_integer(MS_OOM_SCORE_ADJ));
     ms_spec_set(bad, h, "NanoCpus", json_integer((json_int_t)l->nano_cpus));
-    ms_spec_set(bad, h, "PidsLimit", json_integer(l->pids));
+    ms_spec_set(bad, h, "PidsLimit", json_integer(ms_container_pids(c)));
     ms_spec_set(bad, h, "Ulimits", ulimits(bad, l));
     ms_spec_set(bad, sysctls, "kernel.shm_rmid_forced", json_string("1"));
     ms_spec_set(bad, h, "Sysctls", sysctls);

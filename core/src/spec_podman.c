@@ -85,8 +85,9 @@ static json_t *mounts(bool *bad, const ms_container *c)
     return a;
 }
 
-static json_t *resources(bool *bad, const ms_limits *l, const moonsand_engine_facts *facts)
+static json_t *resources(bool *bad, const ms_container *c, const moonsand_engine_facts *facts)
 {
+    const ms_limits *l = c->limits;
     json_t *r = json_object(), *memory = json_object(), *pids = json_object(), *cpu = json_object();
     /* Period and quota as the other engine computes them. */
     const uint64_t period = 100000;
@@ -96,7 +97,7 @@ static json_t *resources(bool *bad, const ms_limits *l, const moonsand_engine_fa
     if (facts->cgroup_version == 1)
         ms_spec_set(bad, memory, "swappiness", json_integer(0));
     ms_spec_set(bad, r, "memory", memory);
-    ms_spec_set(bad, pids, "limit", json_integer(l->pids));
+    ms_spec_set(bad, pids, "limit", json_integer(ms_container_pids(c)));
     ms_spec_set(bad, r, "pids", pids);
     ms_spec_set(bad, cpu, "period", json_integer((json_int_t)period));
     ms_spec_set(bad, cpu, "quota",
@@ -170,7 +171,7 @@ static void set_walls(bool *bad, json_t *o, const ms_container *c,
     ms_spec_set(bad, o, "utsns", namespace(bad, "private"));
     ms_spec_set(bad, o, "cgroupns", namespace(bad, "private"));
     ms_spec_set(bad, o, "cgroups_mode", json_string("enabled"));
-    ms_spec_set(bad, o, "resource_limits", resources(bad, l, facts));
+    ms_spec_set(bad, o, "resource_limits", resources(bad, c, facts));
     ms_spec_set(bad, o, "r_limits", rlimits(bad, l));
     ms_spec_set(bad, o, "oom_score_adj", json_integer(MS_OOM_SCORE_ADJ));
     ms_spec_set(bad, sysctl, "kernel.shm_rmid_forced", json_string("1"));

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -66,7 +67,8 @@ typedef struct seen {
 } seen;
 
 static int harness_agent = -1, harness_self = -1;
-static ms_buf harness_binary; /* this test, to be the program inside */
+static bool harness_refuses_namespaces; /* the containers to come; as many machines do */
+static ms_buf harness_binary;           /* this test, to be the program inside */
 static seen harness_seen;
 
 static double harness_now(void)
@@ -147,7 +149,42 @@ static void harness_write(const char *path, const char *text)
     close(fd);
 }
 
-/* Not root inside: so that exec drops all capabilities. */
+/* A root of its own with what programs need of this machine: what else is mounted here comes and
+ * goes with the work of others, and the agent of a fork server would take that for a run's doing.
+ */
+static bool harness_root(void)
+{
+    static const char *const whole[] = {"usr", "etc", "dev", "lib", "lib64", "bin", "sbin"};
+    static const char *const empty[] = {"proc", "tmp", "run", "var", "var/tmp", "old"};
+    char from[64], to[64], target[64];
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("root", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
+        return false;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        snprintf(from, sizeof from, "/%s", whole[i]);
+        snprintf(to, sizeof to, "/tmp/%s", whole[i]);
+        ssize_t n = readlink(from, target, sizeof target - 1);
+        if (n > 0) {
+            target[n] = 0;
+            if (symlink(target, to) < 0)
+                return false;
+        } else if (access(from, F_OK) == 0 &&
+                   (mkdir(to, 0755) < 0 || mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+        snprintf(to, sizeof to, "/tmp/%s", empty[i]);
+        if (mkdir(to, 0755) < 0)
+            return false;
+    }
+    return mount("proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 &&
+           syscall(SYS_pivot_root, "/tmp", "/tmp/old") == 0 && chdir("/") == 0 &&
+           umount2("/old", MNT_DETACH) == 0 && rmdir("/old") == 0;
+}
+
+/* Not root inside: so that exec drops all capabilities; the bounding set is emptied as an engine
+ * does it that is told to drop all. */
 static _Noreturn void harness_container(int in, int out)
 {
     char map[64];
@@ -163,10 +200,15 @@ static _Noreturn void harness_container(int in, int out)
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
-            mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,nr_inodes=4k") < 0)
+        if (!harness_root() ||
+            mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,nr_inodes=4k") < 0 ||
+            mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "size=16m") < 0)
             _exit(99);
+        if (harness_refuses_namespaces)
+            harness_write("/proc/sys/user/max_user_namespaces", "0");
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+            if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                _exit(99);
         char *const argv[] = {(char *)"agent", NULL}, *const env[] = {NULL};
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || chdir("/") < 0 || dup2(in, 0) < 0 ||
             dup2(out, 1) < 0)
@@ -295,11 +337,9 @@ static void harness_forget(seen *s)
     memset(s, 0, sizeof *s);
 }
 
-/* The result is valid until the next call. */
-static seen *run_plan(const plan *p)
+/* Starts a container; its agent's ends of the stream, *to without waiting. */
+static pid_t harness_start(int *to_agent, int *from_agent)
 {
-    seen *s = &harness_seen;
-    harness_forget(s);
     int to[2], from[2];
     if (pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
         abort();
@@ -313,8 +353,20 @@ static seen *run_plan(const plan *p)
     close(to[0]);
     close(from[1]);
     fcntl(to[1], F_SETFL, O_NONBLOCK);
-    harness_talk(p, s, to[1], from[0]);
-    close(from[0]);
+    *to_agent = to[1];
+    *from_agent = from[0];
+    return pid;
+}
+
+/* The result is valid until the next call. */
+__attribute__((unused)) static seen *run_plan(const plan *p)
+{
+    seen *s = &harness_seen;
+    int to, from;
+    harness_forget(s);
+    pid_t pid = harness_start(&to, &from);
+    harness_talk(p, s, to, from);
+    close(from);
     if (s->hung)
         kill(pid, SIGKILL);
     waitpid(pid, &s->status, 0);

@@ -16,6 +16,8 @@
 
 typedef struct rich {
     const char *url, *image;
+    moonsand_mode mode;
+    uint32_t workers;
     live v;
     int ends;
     char out[64]; /* handed over by on_output */
@@ -45,6 +47,8 @@ static inline int start(rich *r)
     static const moonsand_file file = {"in.txt", "file ", 5, 0};
     moonsand_sandbox_options s = MOONSAND_SANDBOX_OPTIONS_INIT;
     s.image = r->image;
+    s.mode = r->mode;
+    s.workers = r->workers;
     moonsand_run_options o = MOONSAND_RUN_OPTIONS_INIT;
     o.argv = argv;
     o.argc = 3;
@@ -113,10 +117,14 @@ static inline const char *one_life(void *arg, bool whole)
     return why;
 }
 
-/* The whole test on the engine that an environment variable names. */
-static inline void fault_run(const char *name, const char *variable)
+/* The whole test on the engine that an environment variable names, with so many workers. */
+static inline void fault_run(const char *name, const char *variable, moonsand_mode mode,
+                             uint32_t workers)
 {
-    rich r = {.url = getenv(variable), .image = getenv("MOONSAND_TEST_IMAGE")};
+    rich r = {.url = getenv(variable),
+              .image = getenv("MOONSAND_TEST_IMAGE"),
+              .mode = mode,
+              .workers = workers};
     if (!r.url || !r.image) {
         skip("%s: no engine was given (%s)", name, variable);
         return;

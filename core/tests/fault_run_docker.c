@@ -3,6 +3,6 @@
 
 int main(void)
 {
-    fault_run("docker", "MOONSAND_TEST_DOCKER");
+    fault_run("docker", "MOONSAND_TEST_DOCKER", MOONSAND_MODE_CONTAINER, 0);
     return done_testing();
 }

@@ -3,6 +3,6 @@
 
 int main(void)
 {
-    fault_run("podman", "MOONSAND_TEST_PODMAN");
+    fault_run("podman", "MOONSAND_TEST_PODMAN", MOONSAND_MODE_CONTAINER, 0);
     return done_testing();
 }

@@ -102,7 +102,7 @@ static void test_conversation(void)
     conversation(&b);
     is_int(decode(&b, 0, &log), 0, "a whole conversation");
     is_str(log.data,
-           "81 1;82(1000 1000) id 0;82() route 0;83 0;84(hello )85(oh)86 65536;84(world)87({})"
+           "81 2;82(1000 1000) id 0;82() route 0;83 0;84(hello )85(oh)86 65536;84(world)87({})"
            "88 a/b.txt 420;89(12345)89(678)8a 8;8b link symlink 0;88 empty 420;8a changed 0;"
            "8c 5/0/0;",
            "its events");
@@ -147,19 +147,19 @@ static void test_endings(void)
     ms_buf b = {0};
     hello(&b);
     failed(&b, "exec", 2, "cannot execute: x");
-    good(&b, "81 1;8d cannot execute: x exec 2;", "FAILED");
+    good(&b, "81 2;8d cannot execute: x exec 2;", "FAILED");
     hello(&b);
     final_with(&b, false, MS_T_KILLED, MS_KILLED_HOST, 0);
-    good(&b, "81 1;8c -1/0/4;", "FINAL before the start");
+    good(&b, "81 2;8c -1/0/4;", "FINAL before the start");
     hello(&b);
     started(&b);
     final_with(&b, false, MS_T_SIGNAL, 9, 0);
-    good(&b, "81 1;83 0;8c -1/9/0;", "a signal");
+    good(&b, "81 2;83 0;8c -1/9/0;", "a signal");
     hello(&b);
     started(&b);
     frame(&b, MS_F_VALUE, NULL, 0);
     final(&b);
-    good(&b, "81 1;83 0;87()8c 5/0/0;", "an empty value");
+    good(&b, "81 2;83 0;87()8c 5/0/0;", "an empty value");
 }
 
 static void test_order(void)

@@ -8,9 +8,9 @@
 static void seccomp(void)
 {
     ms_buf a = {0}, b = {0}, d = {0};
-    is_int(ms_seccomp_json(&a, "x86_64", NULL), 0, "seccomp amd64");
-    is_int(ms_seccomp_json(&b, "amd64", NULL), 0, "by its other name");
-    is_int(ms_seccomp_json(&d, "arm64", NULL), 0, "seccomp arm64");
+    is_int(ms_seccomp_json(&a, "x86_64", false, NULL), 0, "seccomp amd64");
+    is_int(ms_seccomp_json(&b, "amd64", false, NULL), 0, "by its other name");
+    is_int(ms_seccomp_json(&d, "arm64", false, NULL), 0, "seccomp arm64");
     is_str(a.data, b.data, "equal bytes");
     json_t *v = json_loadb(a.data, a.len, JSON_REJECT_DUPLICATES, NULL);
     is_json(v, "defaultAction", "\"SCMP_ACT_ERRNO\"");
@@ -89,7 +89,6 @@ static void seccomp(void)
                                          "wait4",
                                          "waitid",
                                          "setrlimit",
-                                         "prlimit64",
                                          "kill",
                                          "execve",
                                          "memfd_create",
@@ -116,11 +115,28 @@ static void seccomp(void)
     }
     ok(closed, "what is allowed besides looks at arguments");
     json_decref(v);
+
+    /* With a fork server, two calls more and nothing else. */
+    ms_buf with = {0};
+    is_int(ms_seccomp_json(&with, "amd64", true, NULL), 0, "seccomp with a fork server");
+    v = json_loadb(with.data, with.len, 0, NULL);
+    plain = json_object_get(json_array_get(json_object_get(v, "syscalls"), 0), "names");
+    json_t *first = json_loadb(a.data, a.len, 0, NULL);
+    const json_t *few =
+        json_object_get(json_array_get(json_object_get(first, "syscalls"), 0), "names");
+    ok(in_array(plain, "clone3") && in_array(plain, "mount"), "it can make namespaces and mounts");
+    is_int((long)json_array_size(plain), (long)json_array_size(few) + 2, "and nothing else");
+    is_int((long)json_array_size(json_object_get(v, "syscalls")),
+           (long)json_array_size(json_object_get(first, "syscalls")) - 1,
+           "but for the rule against clone3 all rules are there");
+    json_decref(first);
+    json_decref(v);
+    ms_buf_free(&with);
     ms_buf_free(&a);
     ms_buf_free(&b);
     ms_buf_free(&d);
-    is_int(ms_seccomp_json(&a, "mips", NULL), -1, "another architecture is refused");
-    is_int(ms_seccomp_json(&a, NULL, NULL), -1, "none is refused");
+    is_int(ms_seccomp_json(&a, "mips", false, NULL), -1, "another architecture is refused");
+    is_int(ms_seccomp_json(&a, NULL, false, NULL), -1, "none is refused");
     ms_buf_free(&a);
 }
 
@@ -128,14 +144,14 @@ static void seccomp_file(void)
 {
     moonsand_error *err = NULL;
     char *one = NULL, *two = NULL;
-    if (ms_seccomp_file(&one, "amd64", &err)) {
+    if (ms_seccomp_file(&one, "amd64", false, &err)) {
         skip("no place for the profile: %s", moonsand_error_message(err));
         moonsand_error_free(err);
         return;
     }
     struct stat before, after;
     ok(stat(one, &before) == 0 && (before.st_mode & 0777) == 0444, "%s is there, read-only", one);
-    is_int(ms_seccomp_file(&two, "amd64", NULL), 0, "again");
+    is_int(ms_seccomp_file(&two, "amd64", false, NULL), 0, "again");
     is_str(two, one, "the same path");
     ok(stat(two, &after) == 0 && before.st_ino == after.st_ino, "and the same file");
     int fd = chmod(two, 0644) ? -1 : open(two, O_WRONLY | O_CLOEXEC);
@@ -143,7 +159,7 @@ static void seccomp_file(void)
     if (fd >= 0)
         close(fd);
     ms_free(two);
-    is_int(ms_seccomp_file(&two, "amd64", NULL), 0, "once more");
+    is_int(ms_seccomp_file(&two, "amd64", false, NULL), 0, "once more");
     ok(stat(two, &after) == 0 && before.st_ino != after.st_ino && after.st_size == before.st_size,
        "a spoilt file is replaced");
     ms_free(one);

@@ -60,7 +60,9 @@ static void isolation(void)
     ms_limits l = limits(&o, &docker_v1);
     ms_container c = container(&l);
     ms_buf b = {0};
-    is_int(ms_isolation_json(&b, &c, &docker_v1, true, true, NULL), 0, "isolation");
+    is_int(ms_isolation_json(&b, &c, &docker_v1,
+                             &(ms_applied){.landlocked = true, .self_checked = true}, NULL),
+           0, "isolation");
     json_t *v = json_loadb(b.data, b.len, JSON_REJECT_DUPLICATES, NULL);
     is_json(v, "exceptions", "[]");
     is_json(v, "network", "\"none\"");
@@ -77,7 +79,8 @@ static void isolation(void)
     o.exec_tmp = true;
     l = limits(&o, &podman_v2);
     c = container(&l);
-    is_int(ms_isolation_json(&b, &c, &podman_v2, false, false, NULL), 0, "isolation");
+    is_int(ms_isolation_json(&b, &c, &podman_v2, &(ms_applied){.landlocked = false}, NULL), 0,
+           "isolation");
     v = json_loadb(b.data, b.len, JSON_REJECT_DUPLICATES, NULL);
     is_json(v, "exceptions", "[\"network=bridge\",\"bind=/srv/d:/d:ro\",\"exec_tmp\"]");
     is_json(v, "self_check", "false");

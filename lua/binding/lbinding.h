@@ -144,9 +144,17 @@ struct lb_engine {
     moonsand_error *err; /* why it failed */
 };
 
+typedef struct lb_events {
+    struct lb_event *first, *last;
+    size_t count;
+    uint64_t missed; /* since the last one that found room */
+    bool all;        /* somebody wants to hear of every step */
+} lb_events;
+
 typedef struct lb_sandbox {
     lb_handle h;
     moonsand_sandbox *core;
+    lb_events events; /* of its pool, that Lua has not taken yet */
 } lb_sandbox;
 
 int lb_loop_new(lua_State *L);
@@ -164,6 +172,16 @@ void lb_request_orphan(lb_handle *h);
 int lb_sandbox_new(lua_State *L); /* Engine:sandbox */
 void lb_sandbox_open(lua_State *L);
 void lb_sandbox_orphan(lb_handle *h);
+
+/* pool.c: the pool of a sandbox. Reads the options at index 2; leaves their anchors on the stack.
+ */
+void lb_pool_options(lua_State *L, lb_sandbox *s, moonsand_sandbox_options *o);
+void lb_pool_on_event(void *arg, const moonsand_pool_event *event);
+void lb_pool_forget(lb_sandbox *s);
+void lb_pool_open(lua_State *L);
+int lb_pool_event(lua_State *L);  /* Sandbox:pool_event */
+int lb_pool_stats(lua_State *L);  /* Sandbox:pool_stats */
+int lb_pool_resize(lua_State *L); /* Sandbox:pool_resize */
 
 int lb_run_new(lua_State *L); /* Sandbox:run */
 void lb_run_open(lua_State *L);

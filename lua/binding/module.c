@@ -12,6 +12,7 @@ int luaopen_moonsand_core(lua_State *L)
     lb_engine_open(L);
     lb_request_open(L);
     lb_sandbox_open(L);
+    lb_pool_open(L);
     lb_run_open(L);
     lb_command_open(L);
     lb_pack_open(L);

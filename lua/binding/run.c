@@ -95,6 +95,7 @@ int lb_run_new(lua_State *L)
     luaL_checkstack(L, 30, "options");
     stdin_option(L, &o);
     o.timeout_ns = lb_field_ns(L, 2, "timeout", 1e9);
+    o.trust_key = lb_field_string(L, 2, "trust_key", false);
     o.stream_stdout = lb_field_bool(L, 2, "stream_stdout");
     o.stream_stderr = lb_field_bool(L, 2, "stream_stderr");
     o.on_output = o.stream_stdout || o.stream_stderr ? on_output : NULL;

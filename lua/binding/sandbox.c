@@ -41,7 +41,7 @@ int lb_sandbox_new(lua_State *L)
     lb_engine *e = lb_check(L, LB_ENGINE);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
-    luaL_checkstack(L, 12, "options");
+    luaL_checkstack(L, 24, "options");
     moonsand_sandbox_options o = MOONSAND_SANDBOX_OPTIONS_INIT;
     o.image = lb_field_string(L, 2, "image", true);
     o.runtime = lb_field_string(L, 2, "runtime", false);
@@ -62,7 +62,10 @@ int lb_sandbox_new(lua_State *L)
     o.value_bytes = lb_field_uint(L, 2, "value_bytes", INT64_MAX);
     o.exec_tmp = lb_field_bool(L, 2, "exec_tmp");
     o.binds = binds(L, &o.bind_count);
+    luaL_checkstack(L, 24, "options");
     lb_sandbox *s = lb_handle_new(L, sizeof *s, LB_SANDBOX, LB_KIND_SANDBOX, 1);
+    int self = lua_gettop(L);
+    lb_pool_options(L, s, &o);
     if (!e->h.open)
         lb_raise_closed(L, LB_ENGINE);
     if (moonsand_sandbox_new(&s->core, e->core, &o, lb_err(L)) != 0) {
@@ -70,26 +73,38 @@ int lb_sandbox_new(lua_State *L)
         return lb_fail(L);
     }
     lb_handle_link(&s->h, e->h.loop, e);
+    lua_pushvalue(L, self);
     return 1;
 }
 
-static void end(lb_sandbox *s)
+static void end_core(lb_sandbox *s)
 {
     moonsand_sandbox *core = s->core;
     s->core = NULL;
     moonsand_sandbox_free(core);
-    lb_handle_unlink(&s->h);
+    lb_pool_forget(s);
 }
 
 void lb_sandbox_orphan(lb_handle *h)
 {
-    end((lb_sandbox *)h);
+    end_core((lb_sandbox *)h);
+    lb_handle_orphan(h); /* whoever waits for its pool hears of it */
+    h->open = false;
 }
 
 static int sandbox_close(lua_State *L)
 {
-    end(luaL_checkudata(L, 1, LB_SANDBOX));
+    lb_sandbox *s = luaL_checkudata(L, 1, LB_SANDBOX);
+    end_core(s);
+    lb_handle_unlink(&s->h);
     return 0;
+}
+
+static int sandbox_is_open(lua_State *L)
+{
+    lb_sandbox *s = luaL_checkudata(L, 1, LB_SANDBOX);
+    lua_pushboolean(L, s->h.open);
+    return 1;
 }
 
 static int sandbox_tostring(lua_State *L)
@@ -99,8 +114,8 @@ static int sandbox_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"run", lb_run_new},
-    {NULL, NULL},
+    {"is_open", sandbox_is_open},  {"pool_event", lb_pool_event}, {"pool_resize", lb_pool_resize},
+    {"pool_stats", lb_pool_stats}, {"run", lb_run_new},           {NULL, NULL},
 };
 
 void lb_sandbox_open(lua_State *L)

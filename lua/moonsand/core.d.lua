@@ -148,7 +148,8 @@ function Engine:pending() end
 ---@return moonsand.core.Request? request, moonsand.Error? err
 function Engine:request(options) end
 --- Field names as in moonsand_sandbox_options, plain numbers (timeout_ns as timeout in seconds, nano_cpus as cpus);
---- network "none" or "bridge"; binds = { {source=, target=} }.
+--- network "none" or "bridge"; binds = { {source=, target=} }; mode "container" or "fork"; require "none", "landlock" or
+--- "namespaces"; max_age in seconds; pool_events: pool_event() gives all of them, not only "ready", "failed", "fell_back".
 ---@param options table
 ---@return moonsand.core.Sandbox? sandbox, moonsand.Error? err
 function Engine:sandbox(options) end
@@ -214,9 +215,22 @@ function Pack:close() end
 
 ---@class moonsand.core.Sandbox
 local Sandbox = {}
----@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, stream_stdout: boolean?, stream_stderr: boolean? } stdin: text; true: write() follows
+---@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, trust_key: string?, stream_stdout: boolean?, stream_stderr: boolean? } stdin: text; true: write() follows
 ---@return moonsand.core.Run? run, moonsand.Error? err
 function Sandbox:run(options) end
+---@return boolean
+function Sandbox:is_open() end
+--- The next of what became of the pool's containers, nil: no more. At most 1024 are kept; missed: so many were lost
+--- before this one.
+---@return { type: string, container: string?, reason: string?, detail: string?, runs: integer, duration_s: number, error: moonsand.Error?, missed: integer? }? event
+function Sandbox:pool_event() end
+--- Fields of moonsand_pool_stats: mode "container" or "fork", tier "none", "landlock" or "namespaces", retired a table
+--- reason -> count, hand_out and refill with count, p50_s, p99_s, max_s.
+---@return table? stats, moonsand.Error? err
+function Sandbox:pool_stats() end
+---@param workers integer
+---@return boolean? ok, moonsand.Error? err
+function Sandbox:pool_resize(workers) end
 function Sandbox:close() end
 
 ---@class moonsand.core.Run

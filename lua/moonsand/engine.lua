@@ -1,4 +1,5 @@
 --- A connection to a Docker-compatible engine.
+local budget = require "moonsand.budget"
 local errors = require "moonsand.errors"
 local image = require "moonsand.image"
 local json = require "moonsand.json"
@@ -324,7 +325,8 @@ end
 ---@param given table
 ---@return moonsand.Sandbox? sandbox, moonsand.Error? err
 function Engine:sandbox(given)
-  return sandbox.new(self, given, 2)
+  local made, err = sandbox.new(self, given, 2)
+  return made, err -- no tail call: an error names the caller's line
 end
 
 Engine.image = image.image
@@ -339,6 +341,7 @@ Engine.prune = prune.prune
 --- Ends it: what still runs is cancelled, containers are removed (at most 5 s). Safe twice.
 function Engine:close()
   self._raw:close()
+  budget.settle() -- its pools are gone: others may grow
 end
 
 Engine.__close = Engine.close

@@ -13,7 +13,7 @@ local time_units = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400, w = 604800 
 local longest = 64
 
 --- A value as one short line that can be shown, whatever it is.
-local function show(value)
+function M.show(value)
   if type(value) ~= "string" then
     return tostring(value)
   elseif #value > longest then
@@ -32,7 +32,7 @@ local function to_number(value)
 end
 
 local function bad(name, value, wanted, level)
-  error(("option '%s': %s is not %s"):format(name, show(value), wanted), level + 1)
+  error(("option '%s': %s is not %s"):format(name, M.show(value), wanted), level + 1)
 end
 
 --- Bytes of 1048576, "512m", "1g", "64k", "1.5g" (powers of 1024; "mb" and "MiB" mean the same).
@@ -192,7 +192,7 @@ function M.unknown(what, name, schema, level)
   table.sort(names)
   local shown, near = tostring(name), nil
   if type(name) == "string" then
-    shown, near = show(name):sub(2, -2), errors.nearest(name, names)
+    shown, near = M.show(name):sub(2, -2), errors.nearest(name, names)
   end
   error(
     ("%s has no option '%s'%s (it has %s)"):format(

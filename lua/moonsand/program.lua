@@ -22,8 +22,11 @@ local function check_path(path, level)
   end
 end
 
+--- A regular file of this machine.
+---@param path string
+---@param what string for the message
 ---@return string? text, moonsand.Error? err
-local function read_file(path, what)
+function M.read_file(path, what)
   local facts, err = core.stat(path)
   if not facts then
     return nil, err
@@ -88,7 +91,7 @@ local function collect_files(given, level)
     else
       check_path(value, level + 1)
       local err
-      data, err = read_file(value, "input file")
+      data, err = M.read_file(value, "input file")
       if not data then
         return nil, err
       end
@@ -184,6 +187,17 @@ local function stdin(name, value, level)
   return value
 end
 
+local longest_key = 256 -- bytes, the core's limit
+
+local function trust_key(name, value, level)
+  options.text(name, value, level + 1)
+  if #value > longest_key or value:find "%c" or not utf8.len(value) then
+    error(("option '%s' is a text of at most %d bytes, in UTF-8 and without control characters; got %d bytes"):format(
+      name, longest_key, #value), level + 1)
+  end
+  return value
+end
+
 --- Options of box:run and box:start.
 M.schema = {
   script = any_string,
@@ -196,6 +210,7 @@ M.schema = {
   params = options.table,
   stdin = stdin,
   timeout = options.duration,
+  trust_key = trust_key,
   on_stdout = options.func,
   on_stderr = options.func,
 }
@@ -204,9 +219,10 @@ M.schema = {
 ---@param script string|table path, or the options with argv, code or script in them
 ---@param given table?
 ---@param level integer whom to blame
+---@param environment table<string, string>? of the sandbox; a variable of the caller's takes the place of one of these
 ---@return table? program for Sandbox:run of the core, plus on_stdout, on_stderr, stdin
 ---@return moonsand.Error? err
-function M.build(script, given, level)
+function M.build(script, given, level, environment)
   level = level + 1
   local all = {}
   for k, v in pairs(given or {}) do
@@ -231,6 +247,9 @@ function M.build(script, given, level)
     return nil, err
   end
   local env = collect_env(o.env or {}, level)
+  for name, value in pairs(environment or {}) do
+    env[name] = env[name] or value
+  end
   local argv
   if o.argv then
     argv = collect_words("argv", o.argv, level)
@@ -242,7 +261,7 @@ function M.build(script, given, level)
     if o.script then
       check_path(o.script, level)
       name = base_name(o.script)
-      text, err = read_file(o.script, "script")
+      text, err = M.read_file(o.script, "script")
       if not text then
         return nil, err
       end
@@ -281,7 +300,7 @@ function M.build(script, given, level)
   end
   table.sort(list)
   return {
-    argv = argv, env = list, files = files, stdin = o.stdin, timeout = o.timeout,
+    argv = argv, env = list, files = files, stdin = o.stdin, timeout = o.timeout, trust_key = o.trust_key,
     on_stdout = o.on_stdout, on_stderr = o.on_stderr,
   }
 end

@@ -20,6 +20,7 @@ local M = {}
 ---@field cpu_s number of the program and its children
 ---@field overhead_s number from start() to the result, less wall_s
 ---@field create_s number
+---@field queue_s number part of create_s: waiting for a worker of the pool
 ---@field start_s number
 ---@field finish_s number
 ---@field memory_peak integer bytes, of the whole container; 0 when the kernel does not tell
@@ -67,6 +68,11 @@ function M.new(fields, raw, engine, image_ref)
   self.rejected_artefacts = fields.rejected or {}
   self.rejected = nil
   self.isolation = json.decode(fields.isolation or "{}") or {}
+  for name, value in pairs(self.isolation) do
+    if value == json.null then
+      self.isolation[name] = nil -- what there is none of
+    end
+  end
   self.engine = engine and describe(engine) or {}
   self.image_ref = image_ref
   self.value = nil
@@ -147,7 +153,7 @@ function Result:summary()
     out.artefacts[i] = { path = a.path, bytes = #a.data, mode = a.mode }
   end
   out.rejected_artefacts = json.array(self.rejected_artefacts)
-  for _, list in ipairs { "exceptions", "capabilities" } do
+  for _, list in ipairs { "exceptions", "capabilities", "namespaces" } do
     if type(out.isolation[list]) == "table" then
       json.array(out.isolation[list])
     end

@@ -150,6 +150,7 @@ function M.start(sandbox, what)
     files = what.files,
     stdin = pulled or what.stdin,
     timeout = what.timeout,
+    trust_key = what.trust_key,
     stream_stdout = what.on_stdout ~= nil,
     stream_stderr = what.on_stderr ~= nil,
   }
@@ -189,7 +190,7 @@ function Run:done()
   return self.finished
 end
 
---- "preparing", "creating", "starting", "running", "ending", "done".
+--- "queued" (for a worker of the pool), "preparing", "creating", "starting", "running", "ending", "done".
 ---@return string
 function Run:phase()
   return self.finished and "done" or self._raw:phase()

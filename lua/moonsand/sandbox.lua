@@ -1,8 +1,12 @@
 --- A sandbox: an image plus limits. Runs start from it.
+local budget = require "moonsand.budget"
 local options = require "moonsand.options"
+local pool = require "moonsand.pool"
+local pool_options = require "moonsand.pool_options"
 local program = require "moonsand.program"
 local reference = require "moonsand.image.reference"
 local run = require "moonsand.run"
+local sizing = require "moonsand.sizing"
 local store = require "moonsand.image.store"
 local used = require "moonsand.image.used"
 
@@ -12,6 +16,7 @@ local M = {}
 ---@field engine moonsand.Engine
 ---@field image string id of the image, fixed when the sandbox was made
 ---@field image_ref string? the name that led to it then
+---@field pool moonsand.Pool? its containers that are kept ready
 local Sandbox = {}
 Sandbox.__index = Sandbox
 Sandbox.__name = "moonsand.Sandbox"
@@ -63,6 +68,12 @@ M.schema = {
   runtime = options.text,
   platform = store.platform_option,
 }
+for name, check in pairs(pool_options.schema) do
+  M.schema[name] = check
+end
+
+-- The others are the core's; how many workers fit a machine is decided here.
+local default_cpus, default_memory = 0.5, 512 << 20
 
 local core_names = {
   memory = "memory_bytes", disk = "disk_bytes", shm = "shm_bytes", file_size = "file_bytes",
@@ -102,6 +113,13 @@ end
 --- open_files 512; stdout, stderr "16m" (output sets both); artefacts (all together; disk);
 --- artefact_count 256; value "1m". Exceptions: network "bridge", binds { ["/host/dir"] = "/inside" }
 --- (read-only), exec_tmp true. Tighter: runtime "runsc".
+---
+--- Containers that wait for runs (sandbox.pool): mode "container" with pool = N or "auto": fresh ones, each used once;
+--- mode "fork" with workers = N or "auto" (1): each run is a fork of an interpreter that waits in one of them.
+--- preload: list of modules; preload_script: a path or { code = }, what the interpreter runs while it is made ready;
+--- language "python" or "lua"; interpreter: a program of the image's PATH ("python3", "lua5.4"); require "landlock" or
+--- "namespaces": what a fork must have at least, otherwise runs are refused; max_runs, max_age (seconds): when a
+--- container is replaced; on_pool: function(event), see moonsand.PoolEvent.
 ---@param engine moonsand.Engine
 ---@param given table
 ---@param level integer
@@ -113,7 +131,13 @@ function M.new(engine, given, level)
     error("engine:sandbox: option 'image' is required, for example image = \"python:3.10-slim\"", level)
   end
   o.stdout, o.stderr = o.stdout or o.output, o.stderr or o.output
-  local facts, err, ref = pin(engine, o.image, o.platform)
+  o.cpus, o.memory = o.cpus or default_cpus, o.memory or default_memory
+  local kept, err = pool_options.take(o, level)
+  if kept == nil then
+    return nil, err
+  end
+  local facts, ref
+  facts, err, ref = pin(engine, o.image, o.platform)
   if not facts then
     err.op = err.op or "sandbox"
     return nil, err
@@ -123,12 +147,33 @@ function M.new(engine, given, level)
   for name, value in pairs(o) do
     plain[core_names[name] or name] = value
   end
+  local want
+  if kept then
+    want = { cpus = o.cpus, memory = o.memory, workers = kept.workers }
+    for name, value in pairs(kept) do
+      plain[name] = value
+    end
+    plain.workers = budget.preview(engine:facts(), want)
+    plain.on_pool, plain.pool_events = nil, kept.on_pool ~= nil
+  end
   local raw
   raw, err = engine._raw:sandbox(plain)
   if not raw then
     return nil, err
   end
-  return setmetatable({ _raw = raw, engine = engine, image = facts.id, image_ref = ref }, Sandbox)
+  return setmetatable({
+    _raw = raw, engine = engine, image = facts.id, image_ref = ref, _environment = sizing.environment(o.cpus),
+    pool = kept and pool.new(raw, engine, want, kept.on_pool) or nil,
+  }, Sandbox)
+end
+
+--- What a pool's callback raised comes out here, too.
+local function build(self, script, given, level)
+  if self.pool then
+    self.pool:_raise()
+  end
+  local what, err = program.build(script, given, level + 1, self._environment)
+  return what, err -- no tail call: an error names the caller's line
 end
 
 --- Starts a program and returns at once. Raises for misuse.
@@ -139,12 +184,14 @@ end
 --- which go under their base names; env: { NAME = "value" }; stdin: string, or a function that returns
 --- pieces, "" for "nothing yet", nil at the end; timeout: shorter than the sandbox's; params: a table,
 --- JSON in the file $MOONSAND_PARAMS; on_stdout, on_stderr: called with pieces as they come, which are
---- then not in the result; language: "python" (default for code), "sh", "lua".
+--- then not in the result; language: "python" (default for code), "sh", "lua"; trust_key: in fork mode, runs with
+--- different keys never share a container (without one: the sandbox's own). A variable that env does not set:
+--- OMP_NUM_THREADS and its like say as many threads as the sandbox has processors.
 ---@param script string|table
 ---@param given table?
 ---@return moonsand.Run? run, moonsand.Error? err
 function Sandbox:start(script, given)
-  local what, err = program.build(script, given, 2)
+  local what, err = build(self, script, given, 2)
   if not what then
     return nil, err
   end
@@ -157,7 +204,7 @@ end
 ---@param given table?
 ---@return moonsand.Result? result, moonsand.Error? err
 function Sandbox:run(script, given)
-  local what, err = program.build(script, given, 2)
+  local what, err = build(self, script, given, 2)
   if not what then
     return nil, err
   end
@@ -171,9 +218,12 @@ function Sandbox:run(script, given)
   return handle:wait()
 end
 
---- Runs of it go on. Safe twice.
+--- Runs of it go on; containers that wait for others end. Safe twice.
 function Sandbox:close()
   self._raw:close()
+  if self.pool then
+    self.pool:_close()
+  end
 end
 
 Sandbox.__close = Sandbox.close

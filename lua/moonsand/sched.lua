@@ -204,7 +204,7 @@ local function block(handle, due)
   if handle.finished then
     return true
   elseif handle._busy then
-    error("a run cannot be waited for in its own callback; start a task there (moonsand.spawn)", 0)
+    error("nothing can be waited for in its own callback; start a task there (moonsand.spawn)", 0)
   end
   depth = depth + 1
   local ok, value = pcall(drive, handle, due)

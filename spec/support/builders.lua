@@ -85,4 +85,18 @@ function M.write(path, data)
   f:close()
 end
 
+--- Where this machine has a shared library.
+function M.library(name)
+  local p = assert(io.popen "PATH=$PATH:/sbin:/usr/sbin ldconfig -p")
+  local path
+  for line in p:lines() do
+    path = path or line:find("^%s*" .. name:gsub("%p", "%%%0") .. " ") and line:match "=> (%S+)$"
+  end
+  p:close()
+  p = assert(io.popen("readlink -f '" .. path .. "'"))
+  path = p:read "l"
+  p:close()
+  return path
+end
+
 return M
