@@ -58,6 +58,15 @@ INDEX_OPTION = r"\s*(-i|--index-url|--extra-index-url)[ =]+(\S+)"
 ELSEWHERE = r"\s*(-f|--find-links|--no-index|-r|--requirement|-c|--constraint)\b|.*://|\s*[./]"
 
 
+def default_index():
+    """The index that this pip asks when nothing else is said; None when it keeps that to itself."""
+    try:
+        from pip._internal.models.index import PyPI
+        return PyPI.simple_url
+    except (ImportError, AttributeError):
+        return None
+
+
 def indexes(options, settings):
     """The addresses of the package indexes that pip would ask; none when it may find all elsewhere."""
     main, extra = None, []
@@ -78,7 +87,9 @@ def indexes(options, settings):
             known[key] = settings.get("%s.%s" % (section, key), known.get(key))
     if known["find-links"] or known["no-index"]:
         return []
-    return [main or known["index-url"] or "https://pypi.org/simple/"] + extra + (known["extra-index-url"] or "").split()
+    first = main or known["index-url"] or default_index()
+    # An index that is not known may answer: then pip itself finds out.
+    return [first] + extra + (known["extra-index-url"] or "").split() if first else []
 
 
 def connect(url):
