@@ -52,13 +52,18 @@ local function finish(engine, how, ref, hash, outcome)
   elseif facts.labels["moonsand.image"] ~= hash then
     return errors.fail("protocol", "the engine has built another image than it says", { op = "build" })
   end
-  local other = store.inspect(engine, ref)
-  if other and other.id ~= facts.id and not how.no_cache then
-    parts_of.forget(engine, facts.id) -- somebody else was faster
-    return other
-  end
   local ok
-  ok, err = parts_of.move(engine, ref, facts.id)
+  if how.no_cache then
+    ok, err = parts_of.move(engine, ref, facts.id)
+  else
+    local other = store.inspect(engine, ref)
+    if other and other.id ~= facts.id then
+      parts_of.forget(engine, facts.id) -- somebody else was faster
+      return other
+    end
+    -- Who was as fast has an image, too, and keeps it.
+    ok, err = store.tag(engine, facts.id, ref)
+  end
   if not ok then
     return nil, err
   end
