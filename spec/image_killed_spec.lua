@@ -34,7 +34,7 @@ builders.each(describe, "a killed build", function(b)
     assert.same({}, names_of(engine))
     -- one that is built with
     local living <close> = assert(hold.take(engine, assert(engine:inspect(engines.image)).id))
-    local child = assert(io.popen(("echo $$; exec lua5.4 spec/support/build_one.lua %s %s %s %s 2>&1"):format(
+    local child = assert(io.popen(("echo $$; exec lua5.4 spec/support/build_one.lua %s %s %s %s 30 2>&1"):format(
       engines.url[b.kind], b.builder, engines.image, builders.unique())))
     local pid, left = assert(tonumber(child:read "l")), nil
     local due = moonsand.monotonic() + engines.patience(30)

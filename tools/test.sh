@@ -56,9 +56,10 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Counts one program's TAP and prints what a reader needs: failures with their diagnostics, skips with their reasons.
-count() { # NAME STATUS FILE
-    awk -v name="$1" -v status="$2" -v verbose="$verbose" -v totals="$out/totals" '
+# Counts one program's TAP and prints what a reader needs: failures with their diagnostics, skips with their reasons,
+# and what takes long.
+count() { # NAME STATUS FILE [SECONDS]
+    awk -v name="$1" -v status="$2" -v seconds="${4:-0}" -v verbose="$verbose" -v totals="$out/totals" '
         function plain(line) { sub(/^(not )?ok *[0-9]* *-? */, "", line); return line }
         verbose { print "    " $0 }
         /^ok([ \t]|$)/ {
@@ -86,7 +87,8 @@ count() { # NAME STATUS FILE
                 print "  FAIL: " name ": " why " (exit status " status ")"
                 for (i = 1; i <= others; i++) if (i <= 60 || i > others - 20) print "    " other[i]
             }
-            printf "%s: %d passed, %d failed, %d skipped\n", name, passed, failed, skipped
+            long = seconds >= 10 ? " (" seconds " s)" : ""
+            printf "%s: %d passed, %d failed, %d skipped%s\n", name, passed, failed, skipped, long
             printf "%d %d %d\n", passed, failed, skipped > totals
         }' "$3"
     local p f s
@@ -96,14 +98,14 @@ count() { # NAME STATUS FILE
 
 # In the background and waited for, so that a Ctrl-C is served at once.
 run() { # NAME COMMAND...
-    local name=$1 status=0
+    local name=$1 status=0 began=$SECONDS
     shift
     timeout --kill-after=10 "$limit" "$@" >"$out/tap" 2>&1 </dev/null &
     child=$!
     wait "$child" 2>/dev/null || status=$?
     child=
     if [ "$status" = 124 ]; then printf 'took longer than %s s\n' "$limit" >>"$out/tap"; fi
-    count "$name" "$status" "$out/tap"
+    count "$name" "$status" "$out/tap" $((SECONDS - began))
 }
 
 wanted() { [ -z "$filter" ] || [[ $1 == *"$filter"* ]]; }

@@ -2,8 +2,10 @@
 #include "lbinding.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -186,6 +188,42 @@ static int make_dirs(lua_State *L)
     return 1;
 }
 
+static int close_lock(lua_State *L)
+{
+    luaL_Stream *s = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    return luaL_fileresult(L, fclose(s->f) == 0, NULL);
+}
+
+/* lock(path) -> file | false when another has it | nil, err. One of Lua's own files, whose closing
+ * is the end of it. */
+static int lock(lua_State *L)
+{
+    const char *path = lb_arg_string(L, 1);
+    luaL_Stream *s = lua_newuserdatauv(L, sizeof *s, 0);
+    s->f = NULL;
+    s->closef = NULL; /* closed: nothing is to be done when what follows raises */
+    luaL_setmetatable(L, LUA_FILEHANDLE);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return lb_fail_errno(L, errno, "cannot open", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int errnum = errno;
+        (void)close(fd);
+        if (errnum != EWOULDBLOCK)
+            return lb_fail_errno(L, errnum, "cannot lock", path);
+        lua_pushboolean(L, false);
+        return 1;
+    }
+    s->f = fdopen(fd, "r+");
+    if (!s->f) {
+        int errnum = errno;
+        (void)close(fd);
+        return lb_fail_errno(L, errnum, "cannot open", path);
+    }
+    s->closef = close_lock;
+    return 1;
+}
+
 /* terminal_size(fd) -> columns, rows | nil when it is no terminal or does not tell. */
 static int terminal_size(lua_State *L)
 {
@@ -205,6 +243,7 @@ const luaL_Reg lb_host_functions[] = {
     {"error", lb_error_new},
     {"host_facts", host_facts},
     {"isatty", is_terminal},
+    {"lock", lock},
     {"make_dirs", make_dirs},
     {"monotonic", monotonic},
     {"owner_alive", owner_alive},

@@ -92,6 +92,12 @@ function core.sha256(bytes) end
 ---@return boolean? ok, moonsand.Error? err
 function core.make_dirs(path) end
 
+--- Makes the file when it is missing, and locks it (flock) until it is closed. false when somebody else has it; nil
+--- for a link, and for what cannot be opened. Never waits.
+---@param path string
+---@return file*|false? file, moonsand.Error? err
+function core.lock(path) end
+
 --- nil when it is no terminal, or one that does not tell.
 ---@param fd integer
 ---@return integer? columns, integer? rows

@@ -304,9 +304,11 @@ local leaving = {} -- requests that nobody waits for -> handle
 --- A request whose outcome nobody needs, made on the way out: waited for where that can be done, so that a program
 --- may exit after it; in a task that is being cancelled, which cannot wait any more, it goes on by itself.
 ---@param given table as of request(), without callbacks
-function Engine:leave(given)
+---@param lock file*? closed when it has ended
+function Engine:leave(given, lock)
   local _, main = coroutine.running()
   if main or coroutine.isyieldable() then
+    local _ <close> = lock
     pcall(self.request, self, given)
     return
   end
@@ -315,6 +317,7 @@ function Engine:leave(given)
     leaving[raw] = { _news = function()
       if raw:done() then
         leaving[raw] = nil
+        local _ <close> = lock
       end
     end }
     sched.register(raw, leaving[raw])

@@ -4,6 +4,7 @@
 --- A controller that was killed takes nothing away. So the name says who gave it, and when: engine:prune takes those
 --- whose owner is dead, and those that are older than a lease when that cannot be told.
 local core = require "moonsand.core"
+local names = require "moonsand.image.names"
 local store = require "moonsand.image.store"
 
 local M = {}
@@ -37,7 +38,7 @@ function M.take(engine, id)
     return nil, err
   end
   return setmetatable({ ref = ref, id = id }, { __close = function()
-    engine:leave { method = "DELETE", path = "/images/" .. ref .. "?noprune=1", timeout = 10 }
+    names.leave(engine, ref .. "?noprune=1")
   end })
 end
 

@@ -8,6 +8,7 @@ local dockerfile = require "moonsand.image.dockerfile"
 local errors = require "moonsand.errors"
 local hold = require "moonsand.image.hold"
 local json = require "moonsand.json"
+local names = require "moonsand.image.names"
 local store = require "moonsand.image.store"
 local used = require "moonsand.image.used"
 
@@ -38,10 +39,7 @@ local short = M.short
 -- --- names that live as long as a build ------------------------------------------------------------------------
 
 --- Removes an image or a name, whatever comes of it.
----@param what string id or name, with "?noprune=1" to leave the images below
-function M.forget(engine, what)
-  engine:leave { method = "DELETE", path = "/images/" .. what, timeout = 10 }
-end
+M.forget = names.leave
 
 local forget = M.forget
 

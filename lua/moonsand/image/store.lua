@@ -1,6 +1,7 @@
 --- The images on an engine: is it there, what is it, list, name, remove, history. The functions are methods
 --- of moonsand.Engine. What engines say about images was written by others: it is checked and harmless here.
 local errors = require "moonsand.errors"
+local name_lock = require "moonsand.image.names"
 local options = require "moonsand.options"
 local reference = require "moonsand.image.reference"
 local text = require "moonsand.text"
@@ -315,7 +316,8 @@ function M.tag(engine, source, ref)
   end
   local name, tag = reference.name_tag(new)
   for _ = 1, tag_tries do
-    local ok, err = engine:request { method = "POST", path = ("/images/%s/tag?repo=%s&tag=%s"):format(path, name, tag) }
+    local ok, err = name_lock.change(engine, { method = "POST",
+      path = ("/images/%s/tag?repo=%s&tag=%s"):format(path, name, tag) })
     if not ok then
       if missing(err) then
         err.code, err.message = "not_found", ("image %s is not on the engine, so it cannot be named %s"):format(
@@ -370,7 +372,8 @@ end
 local remove_schema = { force = options.flag }
 
 local function delete(engine, path, force)
-  local answer, err = engine:request { method = "DELETE", path = "/images/" .. path .. (force and "?force=1" or "") }
+  local answer, err = name_lock.change(engine, { method = "DELETE",
+    path = "/images/" .. path .. (force and "?force=1" or "") })
   if not answer then
     if missing(err) then
       err.code = "not_found"
