@@ -1,5 +1,6 @@
 -- What is wrong with builds in the world: each ends in a clear error or the right image, nothing half-built has the
 -- good name, and nothing is left behind.
+-- Plain build only: builds images, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local engines = require "spec.support.engines"
 local json = require "moonsand.json"

@@ -1,4 +1,5 @@
 -- `moonsand image ...`: what it prints, what it ends with, and what progress looks like.
+-- Plain build only: builds images, with the C of image_build_spec
 local E = require "spec.support.engines"
 local bars = require "moonsand.cli.bars"
 local json = require "moonsand.json"

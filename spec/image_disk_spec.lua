@@ -1,4 +1,5 @@
 -- A build that fills the engine's disk: an error with its reason, and nothing half-built.
+-- Plain build only: builds images, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local core = require "moonsand.core"
 local engines = require "spec.support.engines"

@@ -1,5 +1,6 @@
 -- What a controller that is killed in the middle of a build leaves: engine:prune takes its names, moonsand clean its
 -- containers, and neither anything of those who live.
+-- Plain build only: builds images, with the C of image_build_spec
 local builders = require "spec.support.builders"
 local clean = require "moonsand.cli.clean"
 local core = require "moonsand.core"

@@ -1,5 +1,6 @@
 -- Dockerfiles that build on images of a private registry: with the credentials of Docker's config file, as
 -- `docker build` has them.
+-- Plain build only: builds images, with the C of image_build_spec
 local R = require "spec.support.registry"
 local base64 = require "moonsand.base64"
 local builders = require "spec.support.builders"

@@ -19,8 +19,8 @@ struct moonsand_engine {
     moonsand_engine_facts facts;
     json_t *version_json, *info_json, *components; /* facts borrows strings of the first two */
     char *components_text;
-    char prefix[16]; /* "/v1.41" */
-    char api_version[12];
+    char prefix[20]; /* "/v1.41" */
+    char api_version[16];
     int64_t call_timeout_ns;
     char *agent_path;
     char *owner;           /* label of this process */
