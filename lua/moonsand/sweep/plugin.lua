@@ -157,12 +157,12 @@ function Registry:warnings()
   return out
 end
 
+--- True and what f returned, or false.
 local function guarded(self, use, what, f, ...)
-  local values = table.pack(pcall(f, ...))
-  if values[1] then
-    return table.unpack(values, 1, values.n)
+  local good, err = pcall(f, ...)
+  if good then
+    return true, err
   end
-  local err = values[2]
   if errors.is_interrupt(err) then
     error(err, 0)
   end
