@@ -9,15 +9,14 @@
 local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local executors = require "moonsand.sweep.executor"
+local givens = require "moonsand.sweep.given"
 local journals = require "moonsand.sweep.journal"
 local key = require "moonsand.sweep.key"
 local options = require "moonsand.options"
 local plugins = require "moonsand.sweep.plugin"
-local policy = require "moonsand.sweep.policy"
 local pruners = require "moonsand.sweep.pruner"
 local runners = require "moonsand.sweep.runner"
 local samplers = require "moonsand.sweep.sampler"
-local spaces = require "moonsand.sweep.space"
 local studies = require "moonsand.study"
 
 local M = {}
@@ -28,175 +27,6 @@ local default_jobs = 2
 local Sweep = {}
 Sweep.__index = Sweep
 Sweep.__name = "moonsand.Sweep"
-
-local function any(_, value)
-  return value
-end
-
-local function bad(name, value, wanted, level)
-  error(("option '%s': %s is not %s"):format(name, options.show(value), wanted), level + 1)
-end
-
-local function number(name, value, level)
-  if type(value) ~= "number" or value ~= value then
-    bad(name, value, "a number", level + 1)
-  end
-  return value
-end
-
-local function integer(name, value, level)
-  local whole = math.tointeger(value)
-  if not whole or type(value) == "string" then
-    bad(name, value, "a whole number", level + 1)
-  end
-  return whole
-end
-
-local function text_or(kind)
-  return function(name, value, level)
-    if type(value) == kind then
-      return value
-    end
-    return options.text(name, value, level + 1)
-  end
-end
-
-local function one_of_or(words, kind)
-  local word = options.one_of(words)
-  return function(name, value, level)
-    if type(value) == kind then
-      return value
-    end
-    return word(name, value, level + 1)
-  end
-end
-
---- "a" or { "a", "b" } -> a list of texts.
-local function names(name, value, level)
-  local list = type(value) == "table" and value or { value }
-  for i, item in ipairs(list) do
-    options.text(("%s[%d]"):format(name, i), item, level + 1)
-  end
-  if #list == 0 then
-    bad(name, value, "a list of names", level + 1)
-  end
-  return list
-end
-
-local function cache(name, value, level)
-  if type(value) == "boolean" then
-    return value
-  end
-  return names(name, value, level + 1)
-end
-
-local function resume(name, value, level)
-  if value ~= "failed" and type(value) ~= "boolean" then
-    bad(name, value, 'true, false or "failed"', level + 1)
-  end
-  return value
-end
-
-local function args(name, value, level)
-  if type(value) ~= "function" and type(value) ~= "table" then
-    bad(name, value, "a list of words or a function of the parameters that returns one", level + 1)
-  end
-  return value
-end
-
-local directions = options.one_of { "maximize", "minimize" }
-
-M.schema = {
-  script = options.text, code = options.text, language = options.one_of { "python", "sh", "lua" },
-  space = any, where = any, constants = options.table, data = names, objective = any, direction = directions,
-  sampler = any, pruner = any, seed = integer, jobs = options.count, workers = options.count, retry = policy.retry,
-  halt = policy.halt, fail_fast = options.flag, target = number, max_trials = options.count,
-  max_time = options.duration, journal = options.text, resume = resume, fsync = any, cache = cache,
-  plugins = options.table, timeout = options.duration, args = args, files = options.table, env = options.table,
-  on_trial = options.func, keep = options.flag, trust_key = options.text, title = text_or "nil",
-}
-
-local goal_wanted = 'a metric\'s name such as "Sharpe Ratio", a function(metrics, trial), or a list such as '
-  .. '{ { "Sharpe Ratio", "maximize" }, { "Max. Drawdown [%]", "maximize" } }'
-
-local function goal(value, direction, level)
-  if type(value) == "string" and value ~= "" then
-    return { name = value, maximize = direction ~= "minimize" }
-  elseif type(value) == "function" then
-    return { f = value, maximize = direction ~= "minimize" }
-  end
-  bad("objective", value, goal_wanted, level + 1)
-end
-
-local function goals(value, direction, level)
-  if type(value) ~= "table" then
-    return { goal(value, direction, level + 1) }
-  elseif #value == 0 then
-    bad("objective", value, goal_wanted, level + 1)
-  elseif direction then
-    error("option 'direction': several objectives have one each: { { \"name\", \"maximize\" }, ... }", level + 1)
-  end
-  local out = {}
-  for i, item in ipairs(value) do
-    if type(item) ~= "table" then
-      item = { item }
-    end
-    if item[2] ~= nil then
-      directions(("objective[%d]"):format(i), item[2], level + 1)
-    end
-    out[i] = goal(item[1], item[2], level + 1)
-  end
-  return out
-end
-
--- Constants and data sets are dimensions as the others are.
-local function whole_space(o, level)
-  local given = {}
-  if o.space ~= nil and type(o.space) ~= "table" then
-    bad("space", o.space, "a table of parameters by name", level + 1)
-  end
-  for name, value in pairs(o.space or {}) do
-    given[name] = value
-  end
-  for name, value in pairs(o.constants or {}) do
-    if given[name] ~= nil then
-      error(("option 'constants': the space has %s, too"):format(options.show(name)), level + 1)
-    end
-    given[name] = value
-  end
-  if o.data then
-    if given.data ~= nil then
-      error("option 'data': the space has a parameter of that name, too", level + 1)
-    end
-    given.data = #o.data == 1 and o.data[1] or spaces.choice(o.data)
-  end
-  return spaces.new(given, o.where, level + 1)
-end
-
-local function check_together(o, level)
-  if o.script and o.code then
-    error("moonsand.sweep: give a script's path or code, not both", level + 1)
-  elseif o.jobs and o.workers and o.jobs ~= o.workers then
-    error("moonsand.sweep: 'workers' is another name of 'jobs'; give one of them", level + 1)
-  elseif o.objective == nil then
-    error("moonsand.sweep: option 'objective' is required: " .. goal_wanted, level + 1)
-  elseif o.resume and not o.journal then
-    error("moonsand.sweep: option 'resume' needs the journal to go on with: journal = \"sweep.jsonl\"", level + 1)
-  elseif o.target and #o.goals > 1 then
-    error("moonsand.sweep: option 'target' is for one objective", level + 1)
-  end
-  local sampler = type(o.sampler) == "table" and o.sampler.name or o.sampler
-  if sampler == "tpe" and #o.goals > 1 then
-    error("moonsand.sweep: the sampler tpe learns from one objective; take random, latin or sobol for several", level + 1)
-  elseif o.pruner and #o.goals > 1 then
-    error("moonsand.sweep: a pruner compares by one objective", level + 1)
-  end
-  -- A sampler of the user's may come to an end by itself.
-  local own = type(o.sampler) == "table" and o.sampler.ask
-  if not o.space:size() and not own and not o.max_trials and not o.max_time and not o.target then
-    error("moonsand.sweep: this space has no end: give max_trials, max_time or target", level + 1)
-  end
-end
 
 local function extra_of(entries)
   local out = {}
@@ -225,39 +55,25 @@ end
 --- moonsand.sweep(options): describes a sweep; nothing runs yet. Raises for options that do not exist or make no sense.
 ---
 --- script (a path) or code; space: { name = list, moonsand.range(...), ..., or a constant }; where: function(params) ->
---- boolean; constants; data: names of the box's data sets, which become the parameter "data"; objective: a metric's name
---- (of nested objects "a.b"), function(metrics, trial) -> number, or a list { { name or function, direction }, ... };
---- direction "maximize"; sampler: "grid", "random", "latin", "sobol", "tpe", { name =, ... } or a table with ask;
---- pruner: "median", "halving", { name =, by = metric of the reports, ... } or a table with report; seed 0; jobs: trials
---- at the same time (as many as the box has workers, else 2); retry: function(trial, result, err) -> true, false or
---- seconds to wait, or how often a lost run and an engine's fault are tried again (2); halt: { failures = 10 or "3%" };
---- fail_fast; target; max_trials; max_time; journal: a path; resume: true, or "failed": only what failed; fsync "1s",
---- "always", "never"; cache: false: the same parameters may run twice; journals of other sweeps whose results are taken;
---- plugins: { "csv", { "retry", times = 2 } }; timeout; args: words or function(params) -> words; files, env, trust_key as
---- in box:run; on_trial: function(trial), for each that has ended; keep false: the study holds no trials but the best.
+--- boolean; constants; data: names of the box's data sets, which become the parameter "data".
+--- objective: a metric's name (of nested objects "a.b"), function(metrics, trial) -> number, or a list { { name or
+--- function, direction }, ... }; direction "maximize".
+--- sampler: "grid", "random", "latin", "sobol", "tpe", { name =, ... } or a table with ask; pruner: "median",
+--- "halving", { name =, by = metric of the reports, ... } or a table with report; seed 0.
+--- jobs: trials at the same time (as many as the box has workers, else 2); timeout of each; args: words or
+--- function(params) -> words; files, env, trust_key as in box:run.
+--- retry: function(trial, result, err) -> true, false or seconds to wait; or how often a lost run and an engine's fault
+--- are tried again (2). halt: { failures = 10 or "3%" }; fail_fast; target; max_trials; max_time.
+--- journal: a path; resume: true, or "failed": only what failed; fsync "1s", "always", "never". cache: false: the same
+--- parameters may run twice; paths: journals of other sweeps whose results are taken.
+--- plugins: { "csv", { "retry", times = 2 } }; on_trial: function(trial), for each that has ended; keep = false: the
+--- study holds no trials but the best.
 ---@param given table
 ---@param level integer?
 ---@return moonsand.Sweep
 function M.new(given, level)
   level = (level or 1) + 1
-  local o = options.check("moonsand.sweep", given, M.schema, level)
-  o.seed, o.jobs = o.seed or 0, o.jobs or o.workers
-  o.keep = o.keep ~= false
-  if o.resume == false then
-    o.resume = nil
-  end
-  o.goals = o.objective ~= nil and goals(o.objective, o.direction, level) or nil
-  o.space = whole_space(o, level)
-  check_together(o, level)
-  o.names = o.space.names
-  if type(o.pruner) == "table" and o.pruner.by ~= nil then
-    o.prune_by = options.text("pruner.by", o.pruner.by, level)
-    local copy = setmetatable({}, getmetatable(o.pruner))
-    for k, v in pairs(o.pruner) do
-      copy[k] = v
-    end
-    o.pruner, copy.by = copy, nil
-  end
+  local o = givens.check(given, level)
   local self = setmetatable({ _o = o, _registry = plugins.registry() }, Sweep)
   for _, entry in ipairs(o.plugins or {}) do
     self._registry:use(entry, level)
@@ -282,9 +98,9 @@ local function check_data(o, box)
   end
   for _, name in ipairs(o.data) do
     if not has[name] then
-      return errors.fail("not_found", ("the sandbox has no data set %s (%s); give it to engine:sandbox { data = { ... } }")
-        :format(options.show(name), box.data and #box.data > 0 and "it has " .. table.concat(box.data, ", ")
-          or "it has none"), { op = "sweep" })
+      return errors.fail("not_found", ("the sandbox has no data set %s (it has %s); give it to engine:sandbox { data = "
+        .. "{ ... } }"):format(options.show(name), next(has) and table.concat(box.data, ", ") or "none"),
+        { op = "sweep" })
     end
   end
   return true
@@ -292,8 +108,9 @@ end
 
 -- Who runs the trials, and what makes their results besides the parameters.
 local function executor_of(o, box, level)
-  local parts, what, err = {}, nil, nil
+  local parts, what = {}, nil
   if o.script or o.code then
+    local err
     what, err = executors.read(o, level + 1)
     if not what then
       return nil, err
@@ -308,8 +125,7 @@ local function executor_of(o, box, level)
   if not what then
     error("moonsand.sweep: a sandbox runs a program: give script or code", level + 1)
   end
-  local ok
-  ok, err = check_data(o, box)
+  local ok, err = check_data(o, box)
   if not ok then
     return nil, err
   end
@@ -409,8 +225,8 @@ end
 --- Runs it, and returns the study. box: a moonsand.Sandbox, or an executor (see moonsand.executors). Blocks while it
 --- drives the loop; inside a task it yields.
 ---
---- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read, the
---- journal is another sweep's or cannot be written, the engine is gone; what had been reached by then is the third
+--- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read,
+--- the journal is another sweep's or cannot be written, the engine is gone; what had been reached by then is the third
 --- value, and in the journal. Raises what a callback raised, and "interrupted!" after Ctrl-C; the journal is good then.
 --- study.meta.stopped: "exhausted" (all of the space), "max_trials", "max_time", "target", "failures", "fail_fast",
 --- "stop", "cancel", "error", or what a plugin said.
@@ -498,8 +314,8 @@ function Sweep:cancel()
   end
 end
 
---- Where it is: total (when it is known), done, running, complete, failed, pruned, cached, best (a trial), rate (trials a
---- second), eta_s, elapsed_s, stopping (why, when it does). nil before run().
+--- Where it is: total (when it is known), done, running, complete, failed, pruned, cached, best (a trial), rate
+--- (trials a second), eta_s, elapsed_s, stopping (why, when it does). nil before run().
 ---@return table?
 function Sweep:progress()
   return self._runner and self._runner:progress()

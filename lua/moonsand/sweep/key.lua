@@ -88,7 +88,7 @@ function Cache:load(paths)
   for _, path in ipairs(paths) do
     local old, err = journals.load(path)
     if not old then
-      return errors.fail(err.code or "io", ("the cache %s cannot be used: %s"):format(path, err.message or tostring(err)),
+      return errors.fail(err.code or "io", ("the cache %s cannot be used: %s"):format(path, err.message),
         { op = "sweep", cause = err })
     end
     for _, trial in pairs(old.trials) do

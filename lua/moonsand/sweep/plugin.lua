@@ -306,8 +306,8 @@ local function check_options(plugin, name, given, level)
   return out
 end
 
---- Loads one: "csv", "./mine.lua", { "retry", times = 2 }, or { table, ... } with the plugin itself. What the caller got
---- wrong raises: no such plugin, an option that it does not have. A plugin that is not sound is a warning, unless
+--- Loads one: "csv", "./mine.lua", { "retry", times = 2 }, or { table, ... } with the plugin itself. What the caller
+--- got wrong raises: no such plugin, an option that it does not have. A plugin that is not sound is a warning, unless
 --- the plugin or the use of it says fatal = true.
 ---@param entry string|table
 ---@param level integer

@@ -1,4 +1,5 @@
 --- The running of a sweep: asks the sampler, has each trial run, keeps what came of it, and knows when to end.
+local attempt = require "moonsand.sweep.attempt"
 local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local key = require "moonsand.sweep.key"
@@ -11,7 +12,6 @@ local M = {}
 
 -- A sampler that has nothing new to say so many times in a row has come to its end.
 local most_repeated = 10000
-local most_reports = 4096 -- kept of one trial
 -- Trials that are not kept are still remembered for a while: the same parameters are not run twice.
 local remembered = 10000
 
@@ -81,7 +81,8 @@ function Runner:cancel()
   self:wake()
 end
 
-local function append(self, record)
+--- Writes a record; when that fails, the sweep ends.
+function Runner:append(record)
   if not self.journal then
     return
   end
@@ -163,7 +164,7 @@ local settle_twins
 -- Everything that follows from a trial's end.
 local function finish(self, trial)
   trial.args = nil
-  append(self, records.record(trial, self.epoch + core.monotonic()))
+  self:append(records.record(trial, self.epoch + core.monotonic()))
   if self.cache then
     self.cache:put(trial)
   end
@@ -309,7 +310,8 @@ function Runner:next()
       local canonical = key.canonical(params)
       if not is_known(self, canonical) then
         self.asked = self.asked + 1
-        trial = complete_trial(self, { number = self.asked, params = params, state = "waiting", attempts = 0 }, canonical)
+        trial = complete_trial(self, { number = self.asked, params = params, state = "waiting", attempts = 0 },
+          canonical)
         if self.o.keep then
           self.trials[self.asked] = trial
         end
@@ -327,129 +329,11 @@ function Runner:next()
   return nil
 end
 
-local function reported(self, hooks, step, metrics)
-  local trial = hooks.trial
-  local flat = type(metrics) == "table" and outcome.flatten(metrics) or {}
-  local reports = trial.reports or {}
-  trial.reports = reports
-  if #reports < most_reports then
-    local report = { step = step, metrics = flat }
-    reports[#reports + 1] = report
-    append(self, records.report(trial, report, self.epoch + core.monotonic()))
-  end
-  local pruner = self.pruner
-  if not pruner or hooks.pruned then
-    return hooks.pruned
-  end
-  local value = outcome.reported(self.goals[1], flat, self.o.prune_by, trial)
-  if value and pruner:report(trial, step, value) then
-    hooks.pruned = true
-  end
-  return hooks.pruned
-end
-
-local function new_hooks(self)
-  local hooks = { pruned = false }
-  function hooks.report(step, metrics)
-    return reported(self, hooks, step, metrics)
-  end
-  function hooks.started(handle)
-    self.handles[hooks.trial] = handle
-    if self.cancelled then
-      handle:cancel()
-    end
-  end
-  return hooks
-end
-
-local function attempt(self, trial, hooks)
-  trial.attempts = trial.attempts + 1
-  trial.state, trial.reason, trial.message = "running", nil, nil
-  trial.metrics, trial.series, trial.reports = nil, nil, nil
-  trial.started = self.epoch + core.monotonic()
-  append(self, records.record(trial, trial.started))
-  hooks.trial, hooks.pruned = trial, false
-  local result, err = self.executor:run(trial, hooks)
-  self.handles[trial] = nil
-  if not result then
-    outcome.fail(trial, "engine", err and err.message or "the executor gave neither a result nor an error")
-    return nil, err or errors.new("engine", trial.message)
-  end
-  outcome.settle(trial, result, self.goals)
-  if hooks.pruned and result.status == "cancelled" and not self.cancelled then
-    trial.state, trial.reason, trial.message = "pruned", nil, nil
-  end
-  return result
-end
-
--- The caller's policy; else the first plugin's that has an answer; else the default.
-local function delay_of(self, trial, result, err)
-  if self.o.retry then
-    return policy.delay(trial, self.o.retry(trial, result, err))
-  end
-  for _, entry in ipairs(self.registry.policies.retry or {}) do
-    local ok, answer = self.registry:call(entry, "its policy 'retry'", trial, result, err)
-    if ok and answer ~= nil then
-      local good, delay = pcall(policy.delay, trial, answer)
-      if good then
-        return delay
-      end
-      self.registry:warn(entry.use.name, delay)
-    end
-  end
-  return policy.delay(trial, policy.default(trial, result, err))
-end
-
--- Returns after so many seconds, or when the sweep has come to its end.
-local function pause(self, seconds)
-  if seconds > 0 then
-    local gate = { finished = false }
-    self.waits[gate] = true
-    sched.wait(gate, seconds)
-    self.waits[gate] = nil
-  end
-end
-
-local function again(self, trial, result, err)
-  if trial.state ~= "failed" or self.err or self.cancelled then
-    return false
-  end
-  local delay = delay_of(self, trial, result, err)
-  if not delay then
-    return false
-  end
-  local reason, message = trial.reason, trial.message
-  trial.state = "waiting"
-  append(self, records.record(trial, self.epoch + core.monotonic()))
-  self.registry:fire("run", { type = "retry", trial = trial, delay_s = delay })
-  pause(self, delay)
-  if self.err or self.cancelled then
-    trial.state, trial.reason, trial.message = "failed", reason, message
-    return false
-  end
-  return true
-end
-
-local function run_trial(self, trial, hooks)
-  self.running = self.running + 1
-  local result, err
-  repeat
-    result, err = attempt(self, trial, hooks)
-  until not again(self, trial, result, err)
-  self.running = self.running - 1
-  -- It was not the program's doing, and is still so: it would be the same for all that follow.
-  if not result and not self.cancelled then
-    self:fail(errors.new(err.code or "engine", ("trial %d could not be run (attempt %d), so the sweep ends: %s"):format(
-      trial.number, trial.attempts, err.message or tostring(err)), { op = "sweep", cause = type(err) == "table" and err.code
-      and err or nil }))
-  end
-  finish(self, trial)
-end
-
 local function work(self)
-  local hooks = new_hooks(self)
+  local hooks = attempt.hooks(self)
   for trial in self.next, self do
-    run_trial(self, trial, hooks)
+    attempt.run(self, trial, hooks)
+    finish(self, trial)
   end
 end
 
@@ -546,8 +430,8 @@ function Runner:total()
   if self.total_known == nil then
     local size = self.space:size()
     if size and self.space.where then -- some of the points are refused
-      local ok, count, exact = pcall(self.space.count, self.space, most_counted)
-      size = ok and exact and count or nil
+      local ok, n, exact = pcall(self.space.count, self.space, most_counted)
+      size = ok and exact and n or nil
     end
     size = self.o.endless and math.huge or size
     local most = self.o.max_trials
@@ -557,7 +441,8 @@ function Runner:total()
   return self.total_known or nil
 end
 
---- Where it is now. done, complete, failed, pruned, cached and best count what an earlier run left; rate is of this run.
+--- Where it is now. done, complete, failed, pruned, cached and best count what an earlier run left, too; rate is of
+--- this run.
 function Runner:progress()
   local elapsed = core.monotonic() - self.began
   local here = self.done - self.done_before
