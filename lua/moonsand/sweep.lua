@@ -38,18 +38,20 @@ end
 
 local function make_sampler(self, level)
   local o = self._o
-  return samplers.new(o.sampler, {
+  local made = samplers.new(o.sampler, { -- no tail calls: the levels of errors count on it
     space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
     max_trials = o.max_trials,
   }, extra_of(self._registry.samplers), level + 1)
+  return made
 end
 
 local function make_pruner(self, level)
   local o = self._o
-  return o.pruner ~= nil and pruners.new(o.pruner, {
+  local made = o.pruner ~= nil and pruners.new(o.pruner, {
     space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
     max_trials = o.max_trials,
-  }, extra_of(self._registry.pruners), level + 1) or nil
+  }, extra_of(self._registry.pruners), level + 1)
+  return made or nil
 end
 
 --- moonsand.sweep(options): describes a sweep; nothing runs yet. Raises for options that do not exist or make no sense.
@@ -209,7 +211,7 @@ local function make_study(self, runner, header)
     meta[k] = v
   end
   meta.ended, meta.wall_s = os.time(), core.monotonic() - runner.began
-  meta.stopped = runner.err and "error" or runner.stopping or "exhausted"
+  meta.stopped = runner.err and "error" or runner.stopping or runner.no_more
   meta.error = runner.err and tostring(runner.err.message) or nil
   meta.journal, meta.kept = o.journal, o.keep
   meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,

@@ -44,7 +44,8 @@ local function cache(name, value, level)
   if type(value) == "boolean" then
     return value
   end
-  return names(name, value, level + 1)
+  local list = names(name, value, level + 1)
+  return list
 end
 
 local function resume(name, value, level)
@@ -127,7 +128,8 @@ local function whole_space(o, level)
     end
     given.data = #o.data == 1 and o.data[1] or spaces.choice(o.data)
   end
-  return spaces.new(given, o.where, level + 1)
+  local made = spaces.new(given, o.where, level + 1) -- no tail call: the level of its errors counts on it
+  return made
 end
 
 local function check_together(o, level)
@@ -171,7 +173,7 @@ function M.check(given, level)
   o.goals = o.objective ~= nil and goals(o.objective, o.direction, level) or nil
   o.space = whole_space(o, level)
   check_together(o, level)
-  o.names = o.space.names
+  o.names, o.maximize = o.space.names, o.goals[1].maximize
   if type(o.pruner) == "table" and o.pruner.by ~= nil then
     o.prune_by = options.text("pruner.by", o.pruner.by, level)
     local copy = setmetatable({}, getmetatable(o.pruner))

@@ -16,7 +16,8 @@ local most_repeated = 10000
 local remembered = 10000
 
 ---@class moonsand.sweep.Runner
----@field stopping string? why it asks for no more trials
+---@field stopping string? why it ends before what is there to be run has been run
+---@field no_more string? why it asks for no more trials; some may have to be run again
 ---@field err moonsand.Error? what ended it
 local Runner = {}
 Runner.__index = Runner
@@ -277,21 +278,44 @@ local function is_twin(self, trial)
   return false
 end
 
-local function limit(self)
-  if self.deadline and core.monotonic() >= self.deadline then
-    return "max_time"
-  elseif self.o.max_trials and self.asked >= self.o.max_trials and not self.pending[self.first_pending] then
-    return "max_trials"
+-- A new trial; false when it needs no run; nil when there is no further one.
+local function draw(self)
+  if self.only_pending then
+    self.no_more = "exhausted"
+  elseif self.o.max_trials and self.asked >= self.o.max_trials then
+    self.no_more = "max_trials"
   end
+  local params = not self.no_more and ask(self)
+  if not params then
+    self.no_more = self.no_more or "exhausted"
+    return nil
+  end
+  local canonical = key.canonical(params)
+  if is_known(self, canonical) then
+    return false
+  end
+  self.asked = self.asked + 1
+  local trial = complete_trial(self, { number = self.asked, params = params, state = "waiting", attempts = 0 }, canonical)
+  if self.o.keep then
+    self.trials[self.asked] = trial
+  end
+  if not is_twin(self, trial) then
+    self.repeated = 0
+    return trial
+  end
+  self.repeated = self.repeated + 1
+  if self.repeated >= most_repeated then
+    self.no_more = "exhausted"
+  end
+  return false
 end
 
 --- The next trial to be run; nil when there is none.
 ---@return table? trial
 function Runner:next()
   while not self.stopping do
-    local why = limit(self)
-    if why then
-      self:stop(why)
+    if self.deadline and core.monotonic() >= self.deadline then
+      self:stop "max_time"
       return nil
     end
     local trial = pop(self)
@@ -299,30 +323,12 @@ function Runner:next()
       if not (self.cache and self.cache:own(trial.key) and is_twin(self, trial)) then
         return trial
       end
-    elseif self.only_pending then
-      self:stop "exhausted"
+    elseif self.no_more then
+      return nil
     else
-      local params = ask(self)
-      if not params then
-        self:stop "exhausted"
-        return nil
-      end
-      local canonical = key.canonical(params)
-      if not is_known(self, canonical) then
-        self.asked = self.asked + 1
-        trial = complete_trial(self, { number = self.asked, params = params, state = "waiting", attempts = 0 },
-          canonical)
-        if self.o.keep then
-          self.trials[self.asked] = trial
-        end
-        if not is_twin(self, trial) then
-          self.repeated = 0
-          return trial
-        end
-        self.repeated = self.repeated + 1
-        if self.repeated >= most_repeated then
-          self:stop "exhausted"
-        end
+      trial = draw(self)
+      if trial then
+        return trial
       end
     end
   end
