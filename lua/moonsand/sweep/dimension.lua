@@ -58,7 +58,7 @@ local function in_order(what, a, b, level)
 end
 
 local function not_too_many(what, count, level)
-  if not (count <= M.most) then
+  if count ~= count or count > M.most then
     error(("%s: has more than 2^53 values; take a larger step, or moonsand.uniform"):format(what), level + 1)
   end
 end

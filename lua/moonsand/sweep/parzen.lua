@@ -17,6 +17,7 @@ end
 ---@class moonsand.Parzen
 ---@field rows table[]
 ---@field widths (number|false)[] false for names
+---@field narrow (number|false)[] one divided by them
 local Parzen = {}
 Parzen.__index = Parzen
 
@@ -44,7 +45,7 @@ function M.new(rows, parameters)
   for _, parameter in ipairs(parameters) do
     numeric = numeric + (parameter.names and 0 or 1)
   end
-  local self = setmetatable({ parameters = parameters, widths = {}, same = {}, other = {} }, Parzen)
+  local self = setmetatable({ parameters = parameters, widths = {}, narrow = {}, same = {}, other = {} }, Parzen)
   local kernels = {}
   for k = 1, #rows do
     kernels[k] = table.move(rows[k], 1, #parameters, 1, {})
@@ -53,12 +54,12 @@ function M.new(rows, parameters)
   for d, parameter in ipairs(parameters) do
     local names = parameter.names
     if names then
-      self.widths[d] = false
+      self.widths[d], self.narrow[d] = false, false
       self.same[d] = (1 + 1 / n) / (1 + names / n) * names
       self.other[d] = (1 / n) / (1 + names / n) * names
     else
       local h = width(rows, d, -1 / (numeric + 4), parameter.least)
-      self.widths[d] = h
+      self.widths[d], self.narrow[d] = h, 1 / h
       for k = 1, #rows do
         local x = rows[k][d]
         -- Beside the observation stands what its kernel is divided by.
@@ -74,16 +75,16 @@ end
 ---@param at table
 ---@return number
 function Parzen:density(at)
-  local rows, widths, same, other = self.rows, self.widths, self.same, self.other
-  local many, sum = #widths, 1.0
+  local rows, narrow, same, other = self.rows, self.narrow, self.same, self.other
+  local many, sum = #narrow, 1.0
   for k = 1, #rows do
     local row, factor, far = rows[k], 1.0, 0.0
     for d = 1, many do
       local x, y = at[d], row[d]
       if x and y then
-        local h = widths[d]
+        local h = narrow[d]
         if h then
-          local z = (x - y) / h
+          local z = (x - y) * h
           far, factor = far + z * z, factor * row[many + d]
         else
           factor = factor * (x == y and same[d] or other[d])

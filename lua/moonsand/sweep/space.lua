@@ -163,13 +163,15 @@ end
 ---@param i integer from 0
 ---@return table? params nil when there are not so many
 function Space:at(i)
-  local tree = self.tree
+  local tree, index = self.tree, math.tointeger(i)
   if not tree then
     error(("there is no grid: '%s' is continuous; make it a range, or sample the space"):format(self.continuous), 2)
-  elseif i < 0 or i >= tree.count then
+  elseif not index then
+    error(("at: a point's number is a whole one, got %s"):format(options.show(i)), 2)
+  elseif index < 0 or index >= tree.count then
     return nil
   end
-  return points.at(tree, i)
+  return points.at(tree, index)
 end
 
 local function exists(entry, params)

@@ -14,8 +14,8 @@ Latin.__index = Latin
 function M.new(own, ctx, level)
   local points = own.points or ctx.max_trials
   if not points then
-    error("sampler 'latin': it must know how many points to spread; give max_trials, or { name = \"latin\", points = N }",
-      (level or 1) + 1)
+    error("sampler 'latin': it must know how many points to spread; give max_trials, or { name = \"latin\", "
+      .. "points = N }", (level or 1) + 1)
   end
   return setmetatable({
     space = ctx.space, seed = ctx.seed, points = points, round = 0, place = points, admitted = 0,
