@@ -213,7 +213,7 @@ describe("a sweep", function()
       for i = 1, 10000 do
         m.long[i], m["long.index"][i] = i, "d" .. i
       end
-      for i = 1, 3000 do
+      for i = 1, 5000 do
         m["m" .. i] = i
       end
       return m
@@ -231,7 +231,7 @@ describe("a sweep", function()
     for _ in pairs(trial.metrics) do
       n = n + 1
     end
-    assert.equal(1000, n)
+    assert.equal(4096, n)
   end)
 
   describe("tries again", function()
