@@ -95,7 +95,9 @@ describe("plugins", function()
     local seen
     local p = plugin(function(_, opts)
       seen = opts
-    end, { options = { path = "string", n = { type = "integer", default = 7 }, must = { type = "number", required = true } } })
+    end, { options = {
+      path = "string", n = { type = "integer", default = 7 }, must = { type = "number", required = true },
+    } })
     sweep { { p, path = "x", must = 1.5 } }
     assert.same({ path = "x", n = 7, must = 1.5 }, seen)
     local function bad(pattern, use)
@@ -228,8 +230,9 @@ describe("plugins", function()
     end) }, { max_trials = 3, retry = 1 }, function(p, _, trial)
       return { v = p.n }, p.n == 2 and trial.attempts == 1 and { status = "lost" } or nil
     end))
-    assert.same({ { "run", "begin" }, { "trial", 1 }, { "run", "retry" }, { "trial", 2 }, { "trial", 3 }, { "end", 3 } },
-      seen)
+    assert.same({
+      { "run", "begin" }, { "trial", 1 }, { "run", "retry" }, { "trial", 2 }, { "trial", 3 }, { "end", 3 },
+    }, seen)
     assert.same({ "plugin 'mine': mind this" }, study.meta.warnings)
   end)
 
@@ -259,7 +262,8 @@ describe("plugins", function()
         return { title = "Trials", columns = { "n" }, rows = { { #study } } }
       end)
     end)
-    local study = assert(run({ p }, { sampler = { name = "backwards", from = 5 }, pruner = "all" }, function(params, report)
+    local options = { sampler = { name = "backwards", from = 5 }, pruner = "all" }
+    local study = assert(run({ p }, options, function(params, report)
       if params.n == 3 then
         report(1, { v = 1 })
       end
@@ -337,7 +341,7 @@ describe("plugins", function()
       end
       assert.equal("number,state,reason,attempts,wall_s,value,message,n,name,other,v", lines[1])
       assert.equal([[1,failed,error,1,T,,"'-1+cmd|"" /C calc""!A0, ""b""",1,,,]], lines[2])
-      assert.equal("3,complete,,1,T,1.0,,3,'=x,true,1.0", lines[4])
+      assert.equal("3,complete,,1,T,1,,3,'=x,true,1", lines[4])
       assert.equal(6, #lines)
       assert.equal(4, select(2, at_three:gsub("\n", "")))
     end)

@@ -1,4 +1,5 @@
---- A sweep goes on where it was: after kill -9, a full disk, Ctrl-C, with what failed; and with no other sweep's journal.
+--- A sweep goes on where it was: after kill -9, a full disk, Ctrl-C, with what failed; and not with another sweep's
+--- journal.
 local errors = require "moonsand.errors"
 local journals = require "moonsand.sweep.journal"
 local moonsand = require "moonsand"
@@ -247,8 +248,8 @@ describe("resuming a sweep", function()
   it("refuses a journal with a damaged middle, names the line, and leaves it as it is", function()
     assert(run())
     local whole = read(path)
-    local n, damaged = 0, nil
-    damaged = whole:gsub("[^\n]*\n", function(line)
+    local n = 0
+    local damaged = whole:gsub("[^\n]*\n", function(line)
       n = n + 1
       return n == 5 and line:sub(1, 20) .. "\n" or nil
     end)

@@ -198,9 +198,6 @@ local function make_study(self, runner, header)
   else
     trials[1] = runner.best
   end
-  for _, text in ipairs(self._registry:warnings()) do
-    self._warnings[#self._warnings + 1] = text
-  end
   local meta = {}
   for k, v in pairs(header) do
     meta[k] = v
@@ -218,6 +215,9 @@ local function make_study(self, runner, header)
   }
   study.sections = self._registry:write_sections(study)
   self._registry:fire("end", study)
+  for _, text in ipairs(self._registry:warnings()) do -- what the last hooks said, too
+    self._warnings[#self._warnings + 1] = text
+  end
   return study
 end
 

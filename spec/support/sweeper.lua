@@ -3,7 +3,8 @@ local moonsand = require "moonsand"
 local runs = assert(io.open(arg[3], "a"))
 runs:setvbuf "no"
 local study, err = moonsand.sweep {
-  space = { n = moonsand.range(1, tonumber(arg[2])) }, objective = "v", journal = arg[1], resume = true, fsync = "never",
+  space = { n = moonsand.range(1, tonumber(arg[2])) }, objective = "v", journal = arg[1], resume = true,
+  fsync = "never",
 }:run(moonsand.executors.noop { jobs = 2, f = function(p)
   runs:write(p.n, "\n")
   moonsand.sleep(0.002)
