@@ -103,7 +103,7 @@ function M.range(a, b, step)
     error(what .. ": the step must be above 0", 2)
   end
   in_order(what, a, b, 2)
-  local steps = (b - a + 0.0) / step
+  local steps = (b + 0.0 - a) / step
   not_too_many(what, steps + 1, 2)
   local self = { kind = "range", low = a, step = step, ordered = true }
   if math.type(a) == "integer" and math.type(step) == "integer" then
@@ -259,6 +259,9 @@ local function list(what, given, level)
   end
   local values, index = {}, {}
   for i = 1, n do
+    if given[i] == nil then
+      error(("%s: is a list without holes, and has nothing at %d"):format(what, i), level + 1)
+    end
     local value = scalar(what, given[i], level + 1)
     if index[value] == nil then
       values[#values + 1] = value
