@@ -143,7 +143,7 @@ describe("every sampler", function()
     says(made { name = "sobol", scramble = "yes" }, here, "scramble", "shift")
     says(made { name = "random", gamma = 1 }, here, "has no option")
     says(made("latin"), here, "max_trials")
-    says(made("grid", mixed), here, "'rate' is continuous", "random")
+    says(made("grid", mixed), here, "'m' is continuous", "random")
   end)
 end)
 
