@@ -119,10 +119,15 @@ describe("every sampler", function()
     assert.same({ a = 1 }, one:ask())
     local message = raises(one.ask, one)
     says(message, "1000000 points in a row after 1", "patience")
-    assert.equal(1000001, asked)
+    assert.equal(1000001 + 20000, asked)
     one = new({ name = "grid", patience = 10 }, s)
     assert.same({ a = 1 }, one:ask())
     says(raises(one.ask, one), " 10 points in a row", "a = 11 ")
+    -- A grid that only begins with what is not wanted is looked through.
+    s = space.new({ a = space.range(1, 1000) }, function(p)
+      return p.a > 900
+    end)
+    assert.equal(100, #ask(new({ name = "grid", patience = 10 }, s), 1000))
   end)
 
   it("is not asked for what it does not know", function()

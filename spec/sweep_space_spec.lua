@@ -105,7 +105,7 @@ describe("a list", function()
   it("that cannot be one is named", function()
     for _, case in ipairs {
       { {}, "empty" }, { { 1, nil, 3 }, "holes" }, { { a = 1 }, "holes" }, { { 1, { 2 } }, "table" },
-      { { 0 / 0 }, "nan" }, { { math.huge }, "inf" }, { { print }, "function" },
+      { { 0 / 0 }, "nan" }, { { math.huge }, "inf" }, { { print }, "function" }, { { "\xff" }, "UTF-8" },
     } do
       says(raises(function()
         local s = space.new { speed = case[1] }
@@ -146,6 +146,15 @@ describe("a space", function()
     assert.same({ a = 2, b = 1 }, s:at(1 << 40))
     local p = s:draw(random.new(1))
     assert.is_true(p.a > 1 << 20 and p.b > 1 << 20)
+    s = space.new {
+      kind = { "few", "many" }, a = space.when("kind", "many", space.integers(1, 1 << 40)),
+      b = space.when("kind", "many", space.integers(1, 1 << 40)), c = { 1, 2 },
+    }
+    assert.equal(2.0 ^ 81, s:size())
+    assert.same({ kind = "few", c = 1 }, s:at(0))
+    assert.same({ kind = "few", c = 2 }, s:at(1))
+    assert.same({ kind = "many", a = 1, b = 1, c = 1 }, s:at(2))
+    assert.equal("many", s:draw(random.new(1)).kind)
   end)
 
   it("of constants has one point, and so has one of nothing", function()
