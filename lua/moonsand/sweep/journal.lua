@@ -460,14 +460,13 @@ function Journal:sync()
   return self.file:sync()
 end
 
---- Also __close and __gc; safe twice.
+--- Also __close, and when it is collected; safe twice.
 ---@return boolean? ok, moonsand.Error? err what was written last may not outlive a power failure
 function Journal:close()
   return self.file:close()
 end
 
 Journal.__close = Journal.close
-Journal.__gc = Journal.close
 
 --- The trials of trials that have to run again after a resume: see again().
 ---@param mode boolean|"failed"
