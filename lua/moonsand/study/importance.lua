@@ -7,9 +7,8 @@
 --- anything by itself). The indices are divided by their sum, so that the importances sum to 1.
 ---
 --- Deterministic: the same trials in the same order give the same numbers. Numbers, texts and booleans alike; of
---- numbers only the order
---- counts, not the scale. A conditional parameter is varied only in the trials that have it, so it gets little when
---- it is seldom active. A parameter with one value only gets 0.
+--- numbers only the order counts, not the scale. A conditional parameter is varied only in the trials that have it,
+--- so it gets little when it is seldom active. A parameter with one value only gets 0.
 ---
 --- `explained` says how well the forest predicts trials that it has not seen (R2, out of the bag): near 0 or below,
 --- the objective does not depend on the parameters in a way that these trials show, and the numbers mean nothing.
@@ -184,7 +183,7 @@ function M.of(study, trials, score)
   for _, effect in ipairs(effects) do
     sum = sum + effect
   end
-  if not (sum > 0) then
+  if sum == 0 then
     return errors.fail("invalid", "these trials do not show which parameter makes a difference; more are needed")
   end
   local result = { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }
