@@ -112,6 +112,8 @@ local function objectives_of(meta)
   return out
 end
 
+local parts = { "metrics", "series", "reports", "values" }
+
 -- nil, why: what is no list of trials.
 local function check(trials)
   for i, trial in ipairs(trials) do
@@ -120,9 +122,10 @@ local function check(trials)
     elseif math.type(trial.number) ~= "integer" or type(trial.params) ~= "table" or type(trial.state) ~= "string" then
       return nil, ("trial %d of the list has no number, params or state"):format(i)
     end
-    for _, part in ipairs { "metrics", "series", "reports", "values" } do
-      if trial[part] ~= nil and type(trial[part]) ~= "table" then
-        return nil, ("the %s of trial %d are a %s"):format(part, trial.number, type(trial[part]))
+    for k = 1, #parts do
+      local value = trial[parts[k]]
+      if value ~= nil and type(value) ~= "table" then
+        return nil, ("the %s of trial %d are a %s"):format(parts[k], trial.number, type(value))
       end
     end
   end
@@ -359,12 +362,11 @@ end
 ---@param name string|fun(trial: table): any
 ---@return { value: any, study: moonsand.Study }[]
 function Study:group(name)
-  local values, buckets, nan, none = order.buckets(self._trials, columns.getter(self, name, "study:group", 2))
+  local values, buckets, rest = order.buckets(self._trials, columns.getter(self, name, "study:group", 2))
   local out = {}
   for i, value in ipairs(values) do
     out[i] = { value = value, study = with(self, buckets[value]) }
   end
-  local rest = table.move(none, 1, #none, #nan + 1, nan)
   if #rest > 0 then
     out[#out + 1] = { study = with(self, rest) }
   end

@@ -177,7 +177,8 @@ function M.of(study, trials, score)
     return errors.fail("invalid", "all parameters have the same value in all trials")
   end
 
-  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = n < 40 and 1 or 2, seed = 0 })
+  local min_leaf = n < 40 and 1 or math.max(2, n // 200)
+  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = min_leaf, seed = 0 })
   local effects = indices(trees, columns, n)
   local sum = 0.0
   for _, effect in ipairs(effects) do
