@@ -33,10 +33,10 @@ end
 ---@return number? probability nil when the moments contradict each other (the variance would not be positive)
 function M.probabilistic(sharpe, benchmark, observations, skewness, kurtosis)
   local spread = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
-  if not (spread > 0) then
-    return nil
+  if spread > 0 then
+    return numbers.normal((sharpe - benchmark) * math.sqrt(observations - 1) / math.sqrt(spread))
   end
-  return numbers.normal((sharpe - benchmark) * math.sqrt(observations - 1) / math.sqrt(spread))
+  return nil
 end
 
 --- From the figures alone. The example in the paper:
@@ -47,7 +47,7 @@ end
 ---     }
 ---     print(d.benchmark, d.probability)     --> 0.1132 0.9004
 ---
----@param figures { sharpe: number, observations: integer, skewness: number?, kurtosis: number?, trials: number, variance: number }
+---@param figures table sharpe, observations, trials, variance; skewness (0), kurtosis (3)
 ---@return table? result the figures, benchmark and probability
 ---@return moonsand.Error? err
 function M.from_figures(figures)
@@ -61,9 +61,12 @@ function M.from_figures(figures)
     figures.sharpe, result.benchmark, figures.observations, result.skewness, result.kurtosis
   )
   if not result.probability then
-    return errors.fail("invalid", ("the skewness %g and kurtosis %g do not go with a Sharpe ratio of %g a period"):format(
-      result.skewness, result.kurtosis, figures.sharpe
-    ))
+    return errors.fail(
+      "invalid",
+      ("the skewness %g and kurtosis %g do not go with a Sharpe ratio of %g a period"):format(
+        result.skewness, result.kurtosis, figures.sharpe
+      )
+    )
   end
   return result
 end

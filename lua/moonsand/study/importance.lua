@@ -7,9 +7,8 @@
 --- anything by itself). The indices are divided by their sum, so that the importances sum to 1.
 ---
 --- Deterministic: the same trials in the same order give the same numbers. Numbers, texts and booleans alike; of
---- numbers only the order
---- counts, not the scale. A conditional parameter is varied only in the trials that have it, so it gets little when
---- it is seldom active. A parameter with one value only gets 0.
+--- numbers only the order counts, not the scale. A conditional parameter is varied only in the trials that have it,
+--- so it gets little when it is seldom active. A parameter with one value only gets 0.
 ---
 --- `explained` says how well the forest predicts trials that it has not seen (R2, out of the bag): near 0 or below,
 --- the objective does not depend on the parameters in a way that these trials show, and the numbers mean nothing.
@@ -178,13 +177,14 @@ function M.of(study, trials, score)
     return errors.fail("invalid", "all parameters have the same value in all trials")
   end
 
-  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = n < 40 and 1 or 2, seed = 0 })
+  local min_leaf = n < 40 and 1 or math.max(2, n // 200)
+  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = min_leaf, seed = 0 })
   local effects = indices(trees, columns, n)
   local sum = 0.0
   for _, effect in ipairs(effects) do
     sum = sum + effect
   end
-  if not (sum > 0) then
+  if sum == 0 then
     return errors.fail("invalid", "these trials do not show which parameter makes a difference; more are needed")
   end
   local result = { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }

@@ -136,7 +136,7 @@ local function bar(value, threshold, maximize)
 end
 
 local function describe(result, names)
-  local n, kind = #result.neighbours, nil
+  local n, kind = #result.neighbours
   local threshold = ("%g"):format(result.threshold)
   if n < 2 then
     kind = "unknown"

@@ -33,10 +33,10 @@ end
 ---@return number? sharpe nil for fewer than two returns and where they do not vary
 function M.sharpe(list, periods_per_year)
   local variance = numbers.variance(list)
-  if not variance or not (variance > 0) then
-    return nil
+  if variance and variance > 0 then
+    return numbers.mean(list) / math.sqrt(variance) * math.sqrt(periods_per_year or 1)
   end
-  return numbers.mean(list) / math.sqrt(variance) * math.sqrt(periods_per_year or 1)
+  return nil
 end
 
 --- The Sharpe ratio of each window of `window` returns, the first one ending at return number `window`.

@@ -260,7 +260,7 @@ function Study:deflated_sharpe(options)
     end
   end
   return errors.fail("invalid", ("trial %d has no series %s with an equity curve above 0; give it by result(), or "
-    .. "name an annual Sharpe ratio: { metric = \"Sharpe Ratio\", periods_per_year = 252, observations = 1250 }"):format(
+    .. 'name an annual Sharpe ratio: { metric = "Sharpe Ratio", periods_per_year = 252, observations = 1250 }'):format(
     trial.number, options_.show(series)
   ))
 end
@@ -293,7 +293,8 @@ end
 
 local function blocks_given(name, value, level)
   if math.type(value) ~= "integer" or value % 2 ~= 0 or value < 2 or value > 20 then
-    error(("option '%s': %s is not an even number of blocks from 2 to 20"):format(name, options_.show(value)), level + 1)
+    local wanted = "an even number of blocks from 2 to 20"
+    error(("option '%s': %s is not %s"):format(name, options_.show(value), wanted), level + 1)
   end
   return value
 end
