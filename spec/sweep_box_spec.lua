@@ -178,20 +178,139 @@ if c == "quiet": print("hello"); print('{"v": 7}')
     end
   end)
 
-  it("ends with an error when the sandbox is gone, not with 1,000 failed trials", function()
-    local other = engines.box(kind, { mode = "fork", workers = 2, memory = "64m", timeout = 20 })
-    local n = 0
-    local study, err, so_far = sweep({ code = 'result({"v": 1})', space = { n = moonsand.range(1, 1000) },
-      on_trial = function()
-        n = n + 1
-        if n == 4 then
-          other:close()
-        end
-      end }):run(other)
+  it("prunes a program by its reports; the worker is as good as before", function()
+    local seen = {}
+    local study = assert(sweep({ space = { n = { 3, 1, 4 } }, jobs = 1, pruner = { by = "score", report =
+      function(_, trial, step, value)
+        seen[#seen + 1] = { trial.params.n, step, value }
+        return trial.params.n == 1 and step >= 3
+      end }, code = [[
+import moonsand, time
+for step in range(1, 6 if p["n"] > 1 else 1000):
+    moonsand.report(step, score=p["n"] * step, other=float("nan"), note="\x1b[31mred")
+    time.sleep(0.01)
+moonsand.result({"v": p["n"]})
+]] }):run(box))
+    assert.same({ "complete", "pruned", "complete" }, study:column "state")
+    local pruned = study[2]
+    assert.same({ nil, nil, nil }, { pruned.value, pruned.reason, pruned.message })
+    assert.equal(3, #pruned.reports)
+    assert.same({ 3, 3 }, { pruned.reports[3].step, pruned.reports[3].metrics.score })
+    assert.is_true(pruned.reports[1].metrics.other ~= pruned.reports[1].metrics.other)
+    assert.is_nil(pruned.reports[1].metrics.note:find "%c")
+    assert.equal(5, #study[1].reports)
+    assert.same({ 3, 5, 15 }, seen[5])
+  end)
+
+  it("is not led astray by hostile reports and results", function()
+    local study = assert(sweep({ space = { n = { 1, 2, 3 } }, jobs = 1, pruner = "median", code = [[
+with open(os.environ["MOONSAND_REPORTS"], "w") as f:
+    for i in range(200):
+        f.write('{"step": "x", "v": %d, "a": {"b": [1, 2]}}\n' % i)
+    f.write('no json\n{"step": 1e999}\n[1]\n{"step": {"a": 1}, "v": 5}\n{}\n')
+result('{"v": %d, "' % p["n"] + "\\u001b[31m" + '": 1, "params": 5, "state": "failed", "1": 2, "x": {"y": {"z": 3}}}')
+]] }):run(box))
+    assert.same({ "complete", "complete", "complete" }, study:column "state")
+    assert.same({ 1, 2, 3 }, study:column "value")
+    for name in pairs(study[1].metrics) do
+      assert.is_nil(name:find "%c")
+    end
+    assert.equal(3, study[1].metrics["x.y.z"])
+    assert.same({ n = 1 }, study[1].params)
+    assert.is_true(#study[1].reports >= 200)
+  end)
+
+  it("has many data sets and many parameters in one sweep", function()
+    local other <close> = engines.box(kind, { mode = "fork", workers = 2, memory = "64m", timeout = 20, data = {
+      ["a.csv"] = { data = "1,2,3" }, ["b.csv"] = { data = "10,20,30" },
+    } })
+    local o = { space = { n = { 1, 2 } }, data = { "a.csv", "b.csv" }, code = [[
+rows = open(os.environ["MOONSAND_DATA"] + "/" + p["data"]).read().split(",")
+result({"v": p["n"] * sum(map(int, rows)), "equity": [int(r) for r in rows]})
+]] }
+    local study = assert(sweep(o):run(other))
+    assert.equal(4, #study)
+    for _, trial in ipairs(study:trials()) do
+      assert.equal(trial.params.n * (trial.params.data == "a.csv" and 6 or 60), trial.value)
+    end
+    assert.same({ 10, 20, 30 }, study:best().series.equity)
+    o.data = { "a.csv", "c.csv" }
+    local none, err = sweep(o):run(other)
+    assert.is_nil(none)
+    assert.equal("not_found", err.code)
+    assert.matches('has no data set "c.csv" %(it has a.csv, b.csv%)', err.message)
+  end)
+
+  it("leaves a good journal and nothing else after Ctrl-C", function()
+    local command = ("lua5.4 spec/support/sweeper_box.lua %s %s %s/j 60"):format(engines.url[kind], engines.image, dir)
+    local before = #engines.containers(kind)
+    local p = assert(io.popen(("exec 2>&1; sh -c 'echo $$; exec %s'"):format(command)))
+    local pid = p:read "l"
+    for _ = 1, 5 do
+      assert.matches("complete", p:read "l")
+    end
+    os.execute("kill -INT " .. pid)
+    local rest = p:read "a"
+    assert.is_nil((p:close()))
+    assert.matches("interrupted!", rest)
+    local old = assert(journals.load(dir .. "/j"))
+    local complete = 0
+    for _, trial in ipairs(old.trials) do
+      complete = complete + (trial.state == "complete" and 1 or 0)
+      assert.is_true(trial.state == "complete" or trial.state == "running")
+    end
+    assert.is_true(complete >= 5 and complete < 60)
+    for _ = 1, 100 do
+      if #engines.containers(kind) <= before then
+        break
+      end
+      moonsand.sleep(0.1)
+    end
+    assert.is_true(#engines.containers(kind) <= before, "a container is left")
+    p = assert(io.popen(command))
+    rest = p:read "a"
+    p:close()
+    assert.matches("done\t60\n$", rest)
+    assert.equal(60 - complete + 1, select(2, rest:gsub("\n", "")))
+  end)
+
+  it("ends with an error when the engine is gone, not with 1,000 failed trials", function()
+    local path = dir .. "/engine.sock"
+    local child = assert(io.popen(("lua5.4 spec/support/proxy.lua %s %s pass > /dev/null 2>&1 & echo $!"):format(path,
+      engines.url[kind]:match "^unix://(.*)$")))
+    local pid = child:read "l"
+    child:close()
+    for _ = 1, 200 do
+      if os.execute("test -S " .. path) then
+        break
+      end
+      moonsand.sleep(0.02)
+    end
+    local engine = assert(moonsand.connect("unix://" .. path))
+    local other = assert(engine:sandbox { image = engines.image, memory = "64m", timeout = 20 })
+    local n, study, err, so_far = 0, nil, nil, nil
+    local ok, why = pcall(function()
+      study, err, so_far = sweep({ code = 'result({"v": 1})', space = { n = moonsand.range(1, 1000) },
+        journal = dir .. "/j", on_trial = function()
+          n = n + 1
+          if n == 4 then
+            os.execute("kill -9 " .. pid)
+          end
+        end }):run(other)
+    end)
+    os.execute("kill -9 " .. pid .. " 2>/dev/null")
+    other:close()
+    engine:close()
+    assert.is_true(ok, why)
     assert.is_nil(study)
     assert.is_table(err)
     assert.matches("so the sweep ends", err.message)
-    assert.is_true(#so_far < 10)
+    assert.is_true(#so_far < 20)
     assert.is_true(#so_far:trials "complete" >= 4)
+    assert.equal("error", so_far.meta.stopped)
+    -- With the engine back, it goes on.
+    study = assert(sweep({ code = 'result({"v": 1})', space = { n = moonsand.range(1, 1000) }, journal = dir .. "/j",
+      resume = true, max_trials = 25 }):run(box))
+    assert.same({ complete = 25 }, study.states)
   end)
 end)
