@@ -21,7 +21,7 @@ M.options = {
 }
 
 local most_good = 25
-local most_bad = 128 -- more are thinned out: the density of the bad hardly changes, its cost does
+local most_bad = 80 -- more are thinned out: the density of the bad hardly changes, its cost does
 
 -- Failures that tell of the parameters; the others tell of the machine.
 local own_fault = { error = true, timeout = true, oom = true, output_limit = true, invalid_value = true }
