@@ -227,6 +227,10 @@ local Journal = {}
 --- bytes, no UTF-8, more than 16 MiB.
 ---@return string? line, moonsand.Error? err
 function Journal:next() end
+--- As next(), and what the line says as JSON: numbers exact and of their type (3, 3.0), null in a list as json.null and
+--- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32.
+---@return any value, moonsand.Error? err
+function Journal:record() end
 --- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
 ---@param what string
 ---@return nil, moonsand.Error err
