@@ -253,7 +253,8 @@ function Study:deflated_sharpe(options)
   for _, set in ipairs(sets) do
     if set.trial == trial then
       return require "moonsand.study.deflated".from_returns(sets, set, {
-        trials = options.trials or #complete,
+        trials = tonumber(options.trials) or #complete,
+        independent = options.trials == "independent",
         variance = options.variance,
         periods_per_year = options.periods_per_year,
       })
