@@ -281,20 +281,23 @@ describe("importance", function()
   end
 
   it("is that of the variances, and sums to 1", function()
-    local result = assert(of_params(grid(12, 12), function(p)
+    local result, facts = assert(of_params(grid(12, 12), function(p)
       return 3 * p.x + p.y
     end):importance())
-    near(0.9, result.shares.x, 0.03)
-    near(0.1, result.shares.y, 0.03)
-    assert.equal(0, result.shares.c)
+    near(0.9, facts.shares.x, 0.03)
+    near(0.1, facts.shares.y, 0.03)
+    assert.equal(0, facts.shares.c)
     near(1, sum(result), 1e-12)
     assert.same({ "x", "y", "c" }, { result[1].name, result[2].name, result[3].name })
-    assert.truthy(result.explained > 0.95)
-    assert.equal(144, result.trials)
+    assert.truthy(facts.explained > 0.95)
+    assert.equal(144, facts.trials)
+    for _, entry in pairs(result) do
+      assert.equal("string", type(entry.name)) -- nothing else is in the list
+    end
   end)
 
   it("sees two parameters that do nothing by themselves", function()
-    local result = of_params(grid(8, 8), function(p)
+    local _, result = of_params(grid(8, 8), function(p)
       return (p.x > 4) == (p.y > 4) and 1 or 0
     end):importance()
     near(0.5, result.shares.x, 0.05)
@@ -310,7 +313,7 @@ describe("importance", function()
         points[i][name] = (uniform() * 2 - 1) * math.pi
       end
     end
-    local result = of_params(points, function(p)
+    local _, result = of_params(points, function(p)
       return math.sin(p.a) + 7 * math.sin(p.b) ^ 2 + 0.1 * p.c ^ 4 * math.sin(p.a)
     end):importance()
     -- Total indices 0.5576, 0.4424, 0.2437 and 0, over their sum.
@@ -330,14 +333,14 @@ describe("importance", function()
       end
       points[i] = p
     end
-    local result = of_params(points, function(p)
+    local _, result = of_params(points, function(p)
       return ({ a = 1, b = 5, c = 2, d = 9 })[p.name] + (p.flag and 1 or 0)
     end):importance()
     near(0.978, result.shares.name, 0.02) -- variances 9.69 and 0.22
     near(0.022, result.shares.flag, 0.02)
     near(0, result.shares.z, 0.005)
     near(0, result.shares.window, 0.005)
-    local conditional = of_params(points, function(p)
+    local _, conditional = of_params(points, function(p)
       return p.name == "a" and 10 or 0
     end):importance()
     near(1, conditional.shares.name, 1e-9) -- not the window, which is there in the same trials
@@ -362,7 +365,7 @@ describe("importance", function()
     local s = of_params(grid(50, 50), function(p)
       return p.x
     end)
-    local result = s:importance "other"
+    local _, result = s:importance "other"
     near(1, result.shares.y, 0.01)
     assert.equal(2000, result.trials)
   end)
@@ -489,6 +492,21 @@ describe("plateau", function()
       assert.truthy(math.abs(math.log(other.params.b / around.trial.params.b, 10)) <= 0.4 + 1e-9)
     end
     assert.truthy(#s:plateau(nil, { radius = 0.5 }).neighbours > #around.neighbours)
+  end)
+
+  it("looks around where the points of a grid are far between", function()
+    local uniform = generator(23)
+    local points = {}
+    for i = 1, 60 do
+      points[i] = { a = math.floor(uniform() * 1000), b = math.floor(uniform() * 1000) }
+    end
+    local around = of_params(points, function(p)
+      return 1e6 - (p.a - 500) ^ 2 - (p.b - 500) ^ 2
+    end):plateau(nil, { radius = 0.3 })
+    assert.equal("plateau", around.kind)
+    assert.equal(0.3, around.radius)
+    assert.truthy(around.verdict:find("at most 0.3 of each range", 1, true), around.verdict)
+    assert.is_nil(of_params(grid(5, 5), hill):plateau().radius)
   end)
 
   it("says what is missing, and lets no text through", function()

@@ -145,9 +145,9 @@ end
 ---@param study moonsand.Study
 ---@param trials table[] completed, each with a score
 ---@param score fun(trial: table): number
----@return table? result a list of { name =, importance = }, largest first; explained (may be nil), trials, and
----  shares: name -> importance
----@return moonsand.Error? err fewer than 4 trials, an objective or parameters that never change
+---@return { name: string, importance: number }[]? list largest first
+---@return table|moonsand.Error facts shares (name -> importance), explained (may be nil), trials; or why there is no
+---list: fewer than 4 trials, an objective or parameters that never change
 function M.of(study, trials, score)
   local names = study:columns().params
   if #trials < 4 then
@@ -181,10 +181,11 @@ function M.of(study, trials, score)
   if sum == 0 then
     return errors.fail("invalid", "these trials do not show which parameter makes a difference; more are needed")
   end
-  local result = { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }
+  -- Beside the list, not in it: who goes through the list with pairs() is to find parameters and nothing else.
+  local result, facts = {}, { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }
   for _, name in ipairs(names) do
     local share = at[name] and effects[at[name]] / sum or 0.0
-    result.shares[name] = share
+    facts.shares[name] = share
     result[#result + 1] = { name = name, importance = share }
   end
   table.sort(result, function(a, b)
@@ -193,7 +194,7 @@ function M.of(study, trials, score)
     end
     return a.name < b.name
   end)
-  return result
+  return result, facts
 end
 
 return M
