@@ -207,7 +207,7 @@ describe("best and top", function()
   end)
 
   it("know the direction", function()
-    local s = study({ trial(1, {}, 3), trial(2, {}, -3), trial(3, {}, -3) }, { objective = "x", direction = "minimize" })
+    local s = study({ trial(1, {}, 3), trial(2, {}, -3), trial(3, {}, -3) }, { direction = "minimize" })
     assert.same({ 2, 3, 1 }, numbers_of(s:top(5)))
   end)
 

@@ -121,8 +121,9 @@ end
 ---     for _, p in ipairs(assert(study:importance())) do print(p.name, p.importance) end
 ---
 ---@param name nil|string|fun(trial: table): any for what; the (first) objective
----@return table? list { name, importance }, largest first; shares: by name; explained: R2 on unseen trials; trials
----@return moonsand.Error? err fewer than 4 complete trials, or nothing varies
+---@return { name: string, importance: number }[]? list largest first
+---@return table|moonsand.Error facts shares: by name; explained: R2 on unseen trials; trials: how many were looked at.
+---Or why there is no list: fewer than 4 complete trials, or nothing varies
 function Study:importance(name)
   local trials, score = self:_scored()
   if name ~= nil then
@@ -253,7 +254,8 @@ function Study:deflated_sharpe(options)
   for _, set in ipairs(sets) do
     if set.trial == trial then
       return require "moonsand.study.deflated".from_returns(sets, set, {
-        trials = options.trials or #complete,
+        trials = tonumber(options.trials) or #complete,
+        independent = options.trials == "independent",
         variance = options.variance,
         periods_per_year = options.periods_per_year,
       })
