@@ -214,6 +214,7 @@ typedef struct lb_json_hints {
  * object. */
 const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
                          size_t *where);
+int lb_json_scalars(lua_State *L); /* core.json_scalars */
 
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);

@@ -90,6 +90,17 @@ function core.untar(bytes, limits) end
 ---@return moonsand.core.Journal? journal, moonsand.Error? err
 function core.journal(path, options) end
 
+--- begin, and behind it those of the named members of t that are there, as JSON: keys are the names as they stand in
+--- JSON, with their colon. nil when a value is not of the usual: a finite number, a boolean, or a text of at most max
+--- printable ASCII characters without quotes, backslashes and needless blanks.
+---@param begin string '{'
+---@param t table<string, any>
+---@param names string[]
+---@param keys string[] '"name":'
+---@param max integer
+---@return string? json
+function core.json_scalars(begin, t, names, keys, max) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err

@@ -20,6 +20,7 @@
 --- JSON has no NaN. So a line has, where it matters, a second member:
 ---     "nonfinite": { "metrics.Sharpe Ratio": "nan", "series.equity.17": "-inf" }
 --- beside null; and null alone in a list is NaN. A float is always written as one (5.0): types come back as they were.
+local core = require "moonsand.core"
 local json = require "moonsand.json"
 local text = require "moonsand.text"
 
@@ -50,7 +51,8 @@ end
 
 local null = json.null
 local byte, find, format, floor = string.byte, string.find, string.format, math.floor
-local math_type = math.type
+local type, math_type = type, math.type
+local json_scalars = core.json_scalars
 local specials = { nan = -(0 / 0), inf = math.huge, ["-inf"] = -math.huge }
 
 -- At most that long, "..." and all; the same again for what came out of it. What is plain ASCII costs little.
@@ -110,15 +112,17 @@ end
 local function digits(n)
   if math_type(n) == "integer" then
     return format("%d", n)
-  elseif n % 1 == 0 then
-    return n < 1e15 and n > -1e15 and format("%.1f", n) or format("%.16e", n)
-  elseif n * 1e6 % 1 == 0 then
-    local short = format("%.14g", n)
-    if tonumber(short) == n then
-      return short
+  end
+  local out
+  if n % 1 == 0 then
+    out = n < 1e15 and n > -1e15 and format("%.1f", n) or format("%.16e", n)
+  else
+    out = n * 1e6 % 1 == 0 and format("%.14g", n)
+    if not out or tonumber(out) ~= n then
+      out = format("%.17g", n)
     end
   end
-  return format("%.17g", n)
+  return find(out, ",", 1, true) and out:gsub(",", ".") or out -- the host program's locale
 end
 
 local function special(n)
@@ -138,9 +142,9 @@ local function sorted_keys(t)
   return list
 end
 
--- Scalars of harmless names, and of harmless texts of at most max_text bytes if that is given, in the same table. How
+-- Scalars of harmless names, and of harmless texts if there are `texts`, in the same table. How
 -- many were left out is returned.
-local function clean_scalars(t, names, max_text)
+local function clean_scalars(t, names, texts)
   local n, odd, dropped = 0, nil, 0
   for k, v in next, t do
     local kind = type(v)
@@ -148,7 +152,7 @@ local function clean_scalars(t, names, max_text)
       odd = odd or {}
       odd[#odd + 1] = k
     elseif kind == "string" then
-      t[k] = max_text and harmless(v, max_text) or v
+      t[k] = texts and texts[v] or v
     elseif kind ~= "number" and kind ~= "boolean" then
       t[k] = nil
       dropped = dropped + 1
@@ -173,7 +177,7 @@ local function clean_scalars(t, names, max_text)
         dropped = dropped + 1
       end
     end
-    return dropped + clean_scalars(t, names, max_text)
+    return dropped + clean_scalars(t, names, texts)
   end
   if n > M.max.scalars then
     local keys = sorted_keys(t)
@@ -259,13 +263,22 @@ for _, name in ipairs { "started", "ended", "wall_s", "cpu_s", "queue_s" } do
   plain[name] = plain.value
 end
 
--- Of a line, in this order; series last, as they are long.
-local order = {
-  "number", "state", "reason", "attempts", "params", "key", "value", "values", "metrics", "tags", "message", "cached",
-  "dropped", "started", "ended", "wall_s", "cpu_s", "queue_s", "memory_peak", "series",
+local texts = { reason = true, message = true, key = true }
+
+-- Of a line, in this order; then tables, series last, as they are long.
+local plain_order = {
+  "number", "state", "reason", "attempts", "step", "key", "value", "message", "cached", "dropped", "started", "ended",
+  "wall_s", "cpu_s", "queue_s", "memory_peak",
 }
-local order_short = table.move(order, 1, #order - 1, 1, {})
-local scalars = { metrics = M.max.text, params = false, tags = false } -- how long their texts may be
+local groups = { "params", "metrics", "tags" }
+local plain_keys, group_keys, scalars = {}, {}, {}
+for i, name in ipairs(plain_order) do
+  plain_keys[i] = '"' .. name .. '":'
+end
+for i, name in ipairs(groups) do
+  group_keys[i] = ',"' .. name .. '":'
+  scalars[name] = true
+end
 
 -- ---- lines ------------------------------------------------------------------------------------------------------------
 
@@ -276,7 +289,7 @@ Codec.__index = Codec
 local function make_writer()
   local out, n = {}, 0
   local nonfinite = {} -- members, as text
-  local orders = {} -- group -> the names of the last one, sorted: the next has the same
+  local orders, begins = {}, {} -- group -> the names of the last one, sorted, and '"name":': the next has the same
   local keys = cache(function(name)
     return quote(harmless(name, M.max.name)) .. ":"
   end)
@@ -286,14 +299,16 @@ local function make_writer()
     out[n] = s
   end
 
-  local function put_number(path, v)
-    if v - v ~= 0 then
-      nonfinite[#nonfinite + 1] = quote(path) .. ':"' .. special(v) .. '"'
-      return put "null"
+  local function put_number(group, name, v)
+    if v - v == 0 then
+      return put(digits(v))
     end
-    put(digits(v))
+    local path = name and group .. "." .. harmless(name, M.max.name) or group
+    nonfinite[#nonfinite + 1] = quote(path) .. ':"' .. special(v) .. '"'
+    put "null"
   end
 
+  -- The names in t, sorted, and how each begins.
   local function order_of(group, t)
     local names, count = orders[group], 0
     for _ in next, t do
@@ -308,35 +323,45 @@ local function make_writer()
     end
     if not same then
       names = sorted_keys(t)
-      orders[group] = names
+      local begin = {}
+      for i, name in ipairs(names) do
+        begin[i] = keys[name]
+      end
+      orders[group], begins[group] = names, begin
     end
-    return names
+    return names, begins[group]
+  end
+
+  -- Parameters and tags are kept as they are.
+  local function put_text(group, name, s)
+    if group == "metrics" then
+      put(quote(harmless(s, M.max.text)))
+    elseif utf8.len(s) and #s <= M.max.param then
+      put(quote(s))
+    else
+      error(("%s.%s is a text that is not UTF-8, or longer than %d bytes"):format(group, name, M.max.param), 0)
+    end
   end
 
   local function put_scalars(group, t)
+    local names, begin = order_of(group, t)
+    local usual = json_scalars("{", t, names, begin, M.max.text)
+    if usual then
+      put(usual)
+      return put "}"
+    end
     local before = "{"
-    for _, name in ipairs(order_of(group, t)) do
+    for i, name in ipairs(names) do
       local v = t[name]
       local kind = type(v)
       if kind == "number" or kind == "string" or kind == "boolean" then
         put(before)
-        put(keys[name])
+        put(begin[i])
         before = ","
         if kind == "number" then
-          if v - v == 0 then
-            put(digits(v))
-          else
-            put_number(group .. "." .. harmless(name, M.max.name), v)
-          end
+          put_number(group, name, v)
         elseif kind == "string" then
-          if group ~= "metrics" then -- kept as it is
-            if not utf8.len(v) or #v > M.max.param then
-              error(("%s.%s is a text that is not UTF-8, or longer than %d bytes"):format(group, name, M.max.param), 0)
-            end
-            put(quote(v))
-          else
-            put(quote(harmless(v, M.max.text)))
-          end
+          put_text(group, name, v)
         else
           put(v and "true" or "false")
         end
@@ -345,7 +370,7 @@ local function make_writer()
     put(before == "{" and "{}" or "}")
   end
 
-  local function put_list(path, list)
+  local function put_list(group, prefix, list)
     put "["
     for i = 1, math.min(#list, M.max.points) do
       local v = list[i]
@@ -353,7 +378,7 @@ local function make_writer()
         put ","
       end
       if type(v) == "number" and v == v then
-        put_number(path .. "." .. i, v)
+        put_number(group, prefix .. i, v)
       else
         put(type(v) == "string" and quote(harmless(v, M.max.label)) or "null")
       end
@@ -367,40 +392,62 @@ local function make_writer()
       if i <= M.max.series and type(series[name]) == "table" then
         put(before)
         put(keys[name])
-        put_list("series." .. harmless(name, M.max.name), M.thin(series[name], M.max.points))
+        put_list("series", harmless(name, M.max.name) .. ".", M.thin(series[name], M.max.points))
         before = ","
       end
     end
     put(before == "{" and "{}" or "}")
   end
 
-  local function put_field(name, v)
-    put(',"' .. name .. '":')
-    local kind = type(v)
-    if scalars[name] ~= nil then
-      put_scalars(name, v)
-    elseif name == "series" then
-      put_series(v)
-    elseif name == "values" then
-      put_list(name, v)
-    elseif kind == "number" then
-      put_number(name, v)
-    elseif kind == "string" then
-      put(quote(plain[name](v)))
-    else
-      put(tostring(v))
+  -- Members that are no table, and raises for what no reader takes.
+  local function put_plain(kind, from)
+    local begin = '{"type":"' .. kind .. '",'
+    for name, v in next, from do
+      if texts[name] then
+        if type(v) ~= "string" then
+          error(("the %s's %s is a %s"):format(kind, name, type(v)), 0)
+        end
+      elseif plain[name] and plain[name](v) == false then
+        error(("the %s's %s cannot be %s"):format(kind, name, tostring(v)), 0)
+      end
+    end
+    local usual = json_scalars(begin, from, plain_order, plain_keys, M.max.label)
+    if usual then
+      return put(usual)
+    end
+    for i, name in ipairs(plain_order) do
+      local v = from[name]
+      if v ~= nil then
+        put(begin)
+        begin = ","
+        put(plain_keys[i])
+        if type(v) == "number" then
+          put_number(name, nil, v)
+        else
+          put(texts[name] and quote(plain[name](v)) or '"' .. tostring(v) .. '"')
+        end
+      end
     end
   end
 
-  return function(kind, fields, from)
+  return function(kind, from, without_series)
     n = 0
     nonfinite = {}
-    put('{"type":"' .. kind .. '"')
-    for i = 1, #fields do
-      local v = from[fields[i]]
-      if v ~= nil then
-        put_field(fields[i], v)
+    put_plain(kind, from)
+    for i, group in ipairs(groups) do
+      local t = from[group]
+      if t then
+        put(group_keys[i])
+        put_scalars(group, t)
       end
+    end
+    if from.values then
+      put ',"values":'
+      put_list("values", "", from.values)
+    end
+    if from.series and not without_series then
+      put ',"series":'
+      put_series(from.series)
     end
     if #nonfinite > 0 then
       put(',"nonfinite":{' .. table.concat(nonfinite, ",") .. "}")
@@ -429,7 +476,7 @@ local function restore(record, nonfinite)
         name, index = name:match "^(.*)%.(%d+)$"
         t = t[name]
       end
-      if scalars[group] ~= nil then
+      if scalars[group] then
         if t[name] == nil then
           t[name] = v
         end
@@ -480,6 +527,9 @@ function M.codec()
     names = cache(function(name)
       return harmless(name, M.max.name)
     end),
+    texts = cache(function(s) -- many are the same in all trials
+      return harmless(s, M.max.text)
+    end),
   }, Codec)
 end
 
@@ -490,7 +540,7 @@ end
 function Codec:clean(trial)
   local dropped = 0
   if trial.metrics then
-    dropped = clean_scalars(trial.metrics, self.names, M.max.text)
+    dropped = clean_scalars(trial.metrics, self.names, self.texts)
   end
   if trial.series then
     local left
@@ -507,7 +557,7 @@ function Codec:clean(trial)
     if i > M.max.reports then
       trial.reports[i] = nil
     else
-      dropped = dropped + clean_scalars(report.metrics, self.names, M.max.text)
+      dropped = dropped + clean_scalars(report.metrics, self.names, self.texts)
     end
   end
   if dropped > 0 then
@@ -517,22 +567,19 @@ function Codec:clean(trial)
 end
 
 --- The line for a trial as it is now, without its reports. Raises (no position) for a parameter or tag whose text JSON
---- cannot hold.
+--- cannot hold, and for a member that is of another type than it says above.
 ---@param trial table
 ---@param without_series boolean?
 ---@return string
 function Codec:trial(trial, without_series)
-  local series = not without_series and trial.series
-  return self.write("trial", series and next(series) and order or order_short, trial)
+  return self.write("trial", trial, without_series)
 end
 
-local report_order = { "number", "attempts", "step", "metrics" }
-
---- The line for one intermediate report.
+--- The line for one intermediate report. Raises as trial() does.
 ---@param report { number: integer, attempts: integer?, step: number, metrics: table<string, number> }
 ---@return string
 function Codec:report(report)
-  return self.write("report", report_order, report)
+  return self.write("report", report)
 end
 
 --- The line for any other record, `type` first. NaN and infinities become texts.
@@ -577,13 +624,13 @@ function Codec:record(record)
         return nil, ("has no %s that can be"):format(name)
       end
       record[name] = v
-    elseif scalars[name] ~= nil or name == "series" then
+    elseif scalars[name] or name == "series" then
       if type(v) ~= "table" then
         return nil, ("has no %s that can be"):format(name)
       elseif name == "series" then
         record[name] = clean_series(v, self.names)
       else
-        clean_scalars(v, self.names, scalars[name])
+        clean_scalars(v, self.names, name == "metrics" and self.texts)
       end
     elseif name ~= "type" then
       record[name] = nil
