@@ -112,8 +112,14 @@ describe("an equity curve", function()
     near(-0.1, r[2])
   end)
 
-  it("has none when it is ruined, broken or too short", function()
-    for _, curve in ipairs { { 100, 0, 50 }, { 100, -5 }, { 100, 0 / 0, 3 }, { 100, math.huge }, { 100 }, {},
+  it("that is ruined has lost all, once", function()
+    assert.same({ -0.5, -1, 0, 0 }, returns.of { 100, 50, 0, 0, 80 })
+    assert.same({ -1, 0 }, returns.of { 100, -5, -6 })
+  end)
+
+  it("has none when it is broken, too short or begins with nothing", function()
+    for _, curve in ipairs { { 0, 100, 50 }, { -5, 3 }, { 100, 0 / 0, 3 }, { 100, 0, 0 / 0 },
+      { 100, math.huge }, { 100 }, {},
       { 100, "110" }, "text" } do
       assert.is_nil(returns.of(curve))
     end

@@ -261,7 +261,7 @@ function Study:deflated_sharpe(options)
       })
     end
   end
-  return errors.fail("invalid", ("trial %d has no series %s with an equity curve above 0; give it by result(), or "
+  return errors.fail("invalid", ("trial %d has no series %s with an equity curve; give it by result(), or "
     .. 'name an annual Sharpe ratio: { metric = "Sharpe Ratio", periods_per_year = 252, observations = 1250 }'):format(
     trial.number, options_.show(series)
   ))
@@ -328,7 +328,7 @@ function Study:overfit_probability(options)
   end
   if #sets < 2 then
     return errors.fail("invalid", ("the probability of overfitting needs the equity curves of two complete trials or "
-      .. "more, in series %s, above 0 and of one length; there are %d"):format(options_.show(series), #sets))
+      .. "more, in series %s, of one length; there are %d"):format(options_.show(series), #sets))
   end
   local blocks = options.blocks or usual_blocks(#sets, length)
   if length < 2 * blocks then
