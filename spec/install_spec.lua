@@ -57,7 +57,7 @@ describe("an installation", function()
           "retry", "walkforward", { "csv", path = "ROOT/out.csv" } } }:run(moonsand.executors.noop { f = function(p)
           return { v = p.n }
         end }))
-        print(#study, #study.meta.warnings)]]):gsub("ROOT", root)))
+        print(#study, #study.warnings)]]):gsub("ROOT", root)))
     assert.is_true(ok, text)
     assert.equal("3\t0\n", text)
     assert.is_true((output("test -s " .. root .. "/out.csv && test -s " .. share .. "moonsand/plugins/csv.lua")))

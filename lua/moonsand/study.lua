@@ -195,7 +195,15 @@ function M.load(path)
   if not journal then
     return nil, err
   end
-  local self, why = build(journal.trials, journal.header or {}, { path = path })
+  local meta = journal.header or {}
+  for _, record in ipairs(journal.others or {}) do
+    if record.type == "end" then -- of the last run
+      meta.stopped, meta.ended = record.stopped, record.at
+    elseif record.type == "resume" then
+      meta.stopped, meta.ended = nil, nil -- that one has not ended, or not by itself
+    end
+  end
+  local self, why = build(journal.trials, meta, { path = path })
   if not self then
     return errors.fail("protocol", ("%s is no journal of a sweep: %s"):format(options_.show(path), why))
   end
