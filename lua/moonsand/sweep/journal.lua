@@ -141,8 +141,8 @@ local load_schema = { series = opts.flag, reports = opts.flag, keep = opts.flag,
 
 --- All of a journal, while a sweep may still be writing to it. A torn last line is not there.
 ---
---- options: series, reports = false leave those out. on_trial(trial) gets each finished trial as it comes, again when it
---- ran again; with keep = false besides, `trials` has only those that are neither complete nor pruned.
+--- options: series, reports = false leave those out. on_trial(trial) gets each finished trial as it comes, again when
+--- it ran again; with keep = false besides, `trials` has only those that are neither complete nor pruned.
 ---@param path string
 ---@param options { series: boolean?, reports: boolean?, keep: boolean?, on_trial: fun(trial: table)? }?
 ---@return { header: table, trials: table[], others: table[], last: integer, torn: integer }? journal in the order of
@@ -355,8 +355,8 @@ end
 --- metrics }, or any other table with a type. It is in the file when this returns. Raises for what is no record.
 ---@param record table
 ---@return boolean? ok
----@return moonsand.Error? err code "io", for instance of a full disk: then nothing of the record is in the file, and the
---- next one may succeed; only what could not be synced stays. "conflict": somebody else changed or removed the file
+---@return moonsand.Error? err code "io", for instance of a full disk: then nothing of the record is in the file, and
+--- the next one may succeed; only what could not be synced stays. "conflict": somebody else changed or removed the file
 function Journal:append(record)
   local kind, line = record.type, nil
   if kind == nil or kind == "trial" then
