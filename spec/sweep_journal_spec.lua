@@ -292,6 +292,7 @@ describe("a crash", function()
     write(script, dir .. "/writer.lua")
     -- Killed when it has written for a while, however slow the machine is.
     local kill = ([[
+      exec 2>/dev/null
       size() { stat -c %%s "$1" 2>/dev/null || echo 0; }
       old=$(size %s)
       lua5.4 %s/writer.lua & pid=$!
