@@ -209,14 +209,14 @@ describe("a sweep", function()
   end)
 
   it("keeps series to a size, and metrics to a number", function()
-    local study = run({ space = { n = 1 } }, function()
-      local m = { v = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" },
-        words = { "x" }, series = { equity = { 5, 6 } } }
+    local study = run({ space = { n = 1 }, objective = "zz" }, function()
+      local m = { zz = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" },
+        words = { "x" }, series = { equity = { 5, 6 }, gap = { 9 }, v = 7 }, ["a.b"] = 1, a = { b = 2, c = 3 } }
       for i = 1, 10000 do
         m.long[i], m["long.index"][i] = i, "d" .. i
       end
       for i = 1, 5000 do
-        m["m" .. i] = i
+        m["w" .. i] = i
       end
       return m
     end)
@@ -229,6 +229,7 @@ describe("a sweep", function()
     assert.is_nil(trial.series.mixed)
     assert.is_nil(trial.series.words)
     assert.same({ 5, 6 }, trial.series.equity)
+    assert.same({ 1, 7, 1, 3 }, { trial.value, trial.metrics["series.v"], trial.metrics["a.b"], trial.metrics["a.c"] })
     local n = 0
     for _ in pairs(trial.metrics) do
       n = n + 1
