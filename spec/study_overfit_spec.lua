@@ -124,6 +124,17 @@ describe("the probability of overfitting", function()
     near(-0.2876820724517809, result.median_logit, 1e-12)
   end)
 
+  it("gives equal ones the mean of their ranks", function()
+    local lists = noise(4, 80, 6)
+    for t, r in ipairs(lists[2]) do
+      lists[2][t] = r + 0.05
+    end
+    lists[3] = lists[2]
+    for _, logit in ipairs(study_of(lists):overfit_probability({ blocks = 4 }).logits) do
+      near(math.log(0.7 / 0.3), logit, 1e-12) -- ranks 3 and 4 of 4: 3.5 / 5
+    end
+  end)
+
   it("counts a flat trial as neither gain nor loss", function()
     local lists = noise(3, 40, 3)
     for t = 1, 40 do
