@@ -466,7 +466,8 @@ static int small_disk(void)
     moonsand_error *err = NULL;
     memset(line, 'z', sizeof line - 1);
     line[sizeof line - 1] = 0;
-    put_file(at("small/other"), line, 8192);
+    static const char other[8192];
+    put_file(at("small/other"), other, sizeof other);
     moonsand_journal *j;
     if (open_sync(&j, at("small/j"), MOONSAND_JOURNAL_CREATE, 1, &err) != 0)
         return 1;

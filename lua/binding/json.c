@@ -11,14 +11,31 @@
 #define DEPTH_MAX 32
 /* No number that a program writes is longer. */
 #define NUMBER_MAX 64
+/* Texts and nesting of what is simple; a line that is longer is not. */
+#define SIMPLE_TEXT 64
+#define SIMPLE_DEPTH 2
+#define SIMPLE_LINE 16384
 /* Members that a new table has room for, at most, because the one of the same name before had. */
 #define HINT_MAX 64
+
+/* As it can stand between quotes, and on a terminal: see moonsand.text. */
+static bool is_plain(const char *s, size_t len, size_t max)
+{
+    if (len > max || (len != 0 && (s[0] == ' ' || s[len - 1] == ' ')))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' ||
+            (s[i] == ' ' && s[i + 1] == ' '))
+            return false;
+    return true;
+}
 
 typedef struct parser {
     lua_State *L;
     const char *p, *end; /* *end is NUL */
     const char *why;     /* the first mistake is at p */
     int depth;
+    bool simple;
     lb_json_hints *hints;
 } parser;
 
@@ -187,9 +204,13 @@ static bool string(parser *s)
     const char *from = ++s->p;
     while ((unsigned char)*s->p >= 0x20 && *s->p != '"' && *s->p != '\\')
         s->p++;
-    if (*s->p != '"')
+    if (*s->p != '"') {
+        s->simple = false;
         return long_string(s, from);
-    lua_pushlstring(s->L, from, (size_t)(s->p - from));
+    }
+    size_t len = (size_t)(s->p - from);
+    s->simple = s->simple && is_plain(from, len, SIMPLE_TEXT);
+    lua_pushlstring(s->L, from, len);
     s->p++;
     return true;
 }
@@ -275,6 +296,7 @@ static bool value(parser *s, unsigned char *hint)
         if (++s->depth > DEPTH_MAX)
             return wrong(s, "nested too deeply");
         luaL_checkstack(s->L, 6, "JSON");
+        s->simple = s->simple && c == '{' && s->depth <= SIMPLE_DEPTH;
         bool good = c == '{' ? object(s, hint) : array(s, hint);
         s->depth--;
         return good;
@@ -293,9 +315,9 @@ static bool value(parser *s, unsigned char *hint)
 }
 
 const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
-                         size_t *where)
+                         size_t *where, bool *simple)
 {
-    parser s = {.L = L, .p = text, .end = text + len, .hints = hints};
+    parser s = {.L = L, .p = text, .end = text + len, .simple = len <= SIMPLE_LINE, .hints = hints};
     int top = lua_gettop(L);
     luaL_checkstack(L, 6, "JSON");
     blanks(&s);
@@ -307,22 +329,11 @@ const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hin
     if (!good)
         lua_settop(L, top);
     *where = (size_t)(s.p - text);
+    *simple = good && s.simple;
     return s.why;
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
-
-/* As it can stand between quotes, and on a terminal: see moonsand.text. */
-static bool is_plain(const char *s, size_t len, size_t max)
-{
-    if (len > max || (len != 0 && (s[0] == ' ' || s[len - 1] == ' ')))
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' ||
-            (s[i] == ' ' && s[i + 1] == ' '))
-            return false;
-    return true;
-}
 
 /* A finite number with as many digits as it takes, and of its type, as sweep/trial.lua does it. */
 static int print_float(char *out, size_t size, double n)
