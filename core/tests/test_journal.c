@@ -459,7 +459,8 @@ static int small_disk(void)
 {
     if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
         return 77;
-    if (mkdir(at("small"), 0700) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (mkdir(at("small"), 0700) != 0 ||
+        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("small", at("small"), "tmpfs", 0, "size=64k") != 0)
         return 77;
     char line[5000];
