@@ -80,7 +80,7 @@ static int journal_next(lua_State *L)
     return 1;
 }
 
-/* record() -> the next line as a value | nil at the end | nil, err */
+/* record() -> the next line as a value, whether it is simple | nil at the end | nil, err */
 static int journal_record(lua_State *L)
 {
     lb_journal *j = lb_check(L, LB_JOURNAL);
@@ -92,9 +92,12 @@ static int journal_record(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    const char *why = lb_json_push(L, line, len, &j->hints, &where);
-    if (why == NULL)
-        return 1;
+    bool simple;
+    const char *why = lb_json_push(L, line, len, &j->hints, &where, &simple);
+    if (why == NULL) {
+        lua_pushboolean(L, simple);
+        return 2;
+    }
     why = lua_pushfstring(L, "is not JSON (%s, byte %I of the line)", why, (LUAI_UACINT)where);
     return answer(L, moonsand_journal_damaged(j->core, why, lb_err(L)));
 }
