@@ -11,7 +11,8 @@
  *   - Option structs start with MOONSAND_..._INIT, so that they can grow: `version` says which
  * layout the caller was compiled with. A field left at 0 or NULL means the default.
  *   - Durations are nanoseconds (`_ns`), sizes bytes, unless the name says otherwise.
- *   - Nothing blocks but moonsand_loop_wait() and the _close() functions (bounded, see there).
+ *   - Nothing blocks but moonsand_loop_wait(), the _close() functions (bounded, see there), and a
+ * journal, which waits for the disk.
  *   - An object and everything made from it belongs to one thread. Objects of different loops may
  * be used from different threads. There is no global state.
  */
@@ -554,11 +555,18 @@ typedef struct moonsand_result {
     size_t rejected_count;
     const char *value; /* bytes of the result file, or NULL; hostile: parse with care */
     size_t value_len;
-    const char *isolation; /* JSON object: what was really applied */
-    const char *image;     /* id of the image that ran */
-    const char *container; /* its name */
-    uint64_t queue_ns;     /* part of create_ns: waiting for a worker of the pool */
+    const char *isolation;    /* JSON object: what was really applied */
+    const char *image;        /* id of the image that ran */
+    const char *container;    /* its name */
+    uint64_t queue_ns;        /* part of create_ns: waiting for a worker of the pool */
+    uint64_t reports;         /* that on_report was given, or would have been */
+    uint64_t reports_dropped; /* longer than MOONSAND_REPORT_MAX, or beyond the others' bounds */
 } moonsand_result;
+
+/* Bounds of what a run may report; more is dropped and counted. */
+#define MOONSAND_REPORT_MAX 65536           /* bytes of one */
+#define MOONSAND_REPORTS_MAX 10000          /* of a run */
+#define MOONSAND_REPORTS_BYTES_MAX 16777216 /* of all of them together */
 
 typedef struct moonsand_file {
     const char *path; /* where, relative to the working directory */
@@ -601,6 +609,10 @@ typedef struct moonsand_run_options {
     /* Fork mode: runs of two keys never share a worker. NULL: the sandbox's own; at most 256 bytes.
      */
     const char *trust_key;
+    /* NULL: the program can report nothing. Called from steps with each line that it writes to the
+     * file $MOONSAND_REPORTS, while it runs and at the latest before on_done; without the line's
+     * end, never empty, not ended by NUL; hostile: parse with care. */
+    void (*on_report)(void *arg, const char *report, size_t len);
 } moonsand_run_options;
 #define MOONSAND_RUN_OPTIONS_INIT                                                                  \
     {                                                                                              \
@@ -676,6 +688,70 @@ MOONSAND_EXTERN void moonsand_command_cancel(moonsand_command *command);
 /* Ends it like cancel when it still runs, without on_done; that goes on in the loop, and
  * moonsand_loop_free() waits for it (at most 3 s). NULL is allowed. */
 MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
+
+/* ---- journal: a file of lines that only grows ------------------------------------------------ */
+
+/* What must outlive a crash at any moment: each record is one line, written by one call. Of what a
+ * crash leaves, at most the last line is torn; it was never whole, and is cut off before the next
+ * record is written. Functions that write wait for the disk. */
+typedef struct moonsand_journal moonsand_journal;
+
+/* Longest record in bytes, without its line end. */
+#define MOONSAND_JOURNAL_LINE_MAX ((size_t)16 << 20)
+
+typedef enum moonsand_journal_mode {
+    MOONSAND_JOURNAL_READ = 0,    /* takes no lock: a writer may be at work */
+    MOONSAND_JOURNAL_CREATE = 1,  /* CONFLICT when something is in the file */
+    MOONSAND_JOURNAL_CONTINUE = 2 /* what is there must be read to its end before a record is added;
+                                     made when there is none */
+} moonsand_journal_mode;
+
+typedef struct moonsand_journal_options {
+    uint32_t version;
+    moonsand_journal_mode mode;
+    /* [1 s] A record is followed by fdatasync() when so long has passed since the last one, and
+     * closing by one more. 1: each record. UINT64_MAX: never. */
+    uint64_t sync_ns;
+} moonsand_journal_options;
+#define MOONSAND_JOURNAL_OPTIONS_INIT                                                              \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
+
+typedef struct moonsand_journal_facts {
+    uint64_t lines;   /* read and written so far */
+    uint64_t line_at; /* where in the file the line begins that was read last */
+    uint64_t bytes;   /* of whole lines, as far as it was read, and written */
+    uint64_t torn;    /* what follows them; known at the end */
+} moonsand_journal_facts;
+
+/* A new file has the mode that the umask leaves (0666). Only regular files; for writing no symbolic
+ * link. CONFLICT, with the process id when the kernel tells it, while another one writes to it. */
+MOONSAND_EXTERN int moonsand_journal_open(moonsand_journal **out, const char *path,
+                                          const moonsand_journal_options *options,
+                                          moonsand_error **err);
+/* The next whole line without its end, NUL-terminated, borrowed until the next call; NULL at the
+ * end, where a reader may ask again later. PROTOCOL for what cannot have been written there: bytes
+ * that are not UTF-8, a NUL, a line that is too long. */
+MOONSAND_EXTERN int moonsand_journal_next(moonsand_journal *journal, const char **line, size_t *len,
+                                          moonsand_error **err);
+/* Fails with PROTOCOL for the line that was read last: "FILE: line 3 (byte 120) WHAT", and what can
+ * be done about it. For callers that find more wrong with it. */
+MOONSAND_EXTERN int moonsand_journal_damaged(const moonsand_journal *journal, const char *what,
+                                             moonsand_error **err);
+/* One record: UTF-8 without line ends and NUL. When it cannot be written whole (IO), what came of
+ * it is taken away again: the journal is good, and the next call may succeed. When only fdatasync()
+ * fails it stays. CONFLICT when somebody else wrote to the file or removed it. */
+MOONSAND_EXTERN int moonsand_journal_append(moonsand_journal *journal, const char *line, size_t len,
+                                            moonsand_error **err);
+/* fdatasync() of what was not synced yet, whatever the policy. */
+MOONSAND_EXTERN int moonsand_journal_sync(moonsand_journal *journal, moonsand_error **err);
+/* Borrowed from the journal, and kept up to date by it. */
+MOONSAND_EXTERN const moonsand_journal_facts *
+moonsand_journal_get_facts(const moonsand_journal *journal);
+/* Frees it also when it fails, which says that what was written last may not outlive a power
+ * failure. NULL is allowed. */
+MOONSAND_EXTERN int moonsand_journal_close(moonsand_journal *journal, moonsand_error **err);
 
 /* ---- the machine, and an engine of our own ------------------------------------------------- */
 

@@ -29,6 +29,7 @@
 #define LB_RUN "moonsand.core.Run"
 #define LB_COMMAND "moonsand.core.Command"
 #define LB_PACK "moonsand.core.Pack"
+#define LB_JOURNAL "moonsand.core.Journal"
 #define LB_ERROR "moonsand.Error"
 
 /* ---- error.c: errors and the slots that outlive a raise ------------------------------------ */
@@ -95,7 +96,8 @@ typedef enum lb_kind {
     LB_KIND_SANDBOX,
     LB_KIND_RUN,
     LB_KIND_COMMAND,
-    LB_KIND_PACK
+    LB_KIND_PACK,
+    LB_KIND_JOURNAL
 } lb_kind;
 
 /* First member of every handle, so that the userdata's address is the handle's. */
@@ -197,8 +199,23 @@ void lb_pack_open(lua_State *L);
 /* The pack at field, which stays on the stack; NULL when there is none. */
 moonsand_pack *lb_field_pack(lua_State *L, int t, const char *field);
 
+int lb_journal_new(lua_State *L); /* core.journal */
+void lb_journal_open(lua_State *L);
+
 int lb_untar(lua_State *L); /* core.untar */
 void lb_untar_open(lua_State *L);
+
+/* json.c: what texts before had, so that tables get their room at once. Zero at first. */
+typedef struct lb_json_hints {
+    unsigned char members[64];
+} lb_json_hints;
+/* Pushes the value of a text, which holds no NUL but the one after its end, and is UTF-8. NULL; or
+ * what is wrong with it, and where, and nothing is pushed. A null is json.null, and no member of an
+ * object. *simple: an object of scalars and of objects of scalars, with few members, whose names
+ * and texts are harmless (as is_plain() in json.c has it) and have at most 64 bytes. */
+const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
+                         size_t *where, bool *simple);
+int lb_json_scalars(lua_State *L); /* core.json_scalars */
 
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);

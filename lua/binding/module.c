@@ -17,6 +17,7 @@ int luaopen_moonsand_core(lua_State *L)
     lb_command_open(L);
     lb_pack_open(L);
     lb_untar_open(L);
+    lb_journal_open(L);
     lua_newtable(L);
     luaL_setfuncs(L, lb_host_functions, 0);
     lua_pushcfunction(L, lb_loop_new);
@@ -25,6 +26,10 @@ int luaopen_moonsand_core(lua_State *L)
     lua_setfield(L, -2, "pack");
     lua_pushcfunction(L, lb_untar);
     lua_setfield(L, -2, "untar");
+    lua_pushcfunction(L, lb_journal_new);
+    lua_setfield(L, -2, "journal");
+    lua_pushcfunction(L, lb_json_scalars);
+    lua_setfield(L, -2, "json_scalars");
     lua_pushliteral(L, MOONSAND_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -82,6 +82,25 @@ function core.pack() end
 ---@return { path: string, type: "file"|"directory"|"symlink"|"hardlink"|"other", mode: integer, data: string?, target: string? }[]? list, moonsand.Error? err
 function core.untar(bytes, limits) end
 
+--- A file of lines that only grows. mode "read" takes no lock; "create" refuses a file with something in it; "continue"
+--- makes it when there is none, and wants what is there to be read to its end before append(). sync: fdatasync() when
+--- so many seconds passed since the last (1), and at the end. err.code "conflict": another one writes to it.
+---@param path string
+---@param options { mode: "read"|"create"|"continue", sync: number|"always"|"never"|nil }
+---@return moonsand.core.Journal? journal, moonsand.Error? err
+function core.journal(path, options) end
+
+--- begin, and behind it those of the named members of t that are there, as JSON: keys are the names as they stand in
+--- JSON, with their colon. nil when a value is not of the usual: a finite number, a boolean, or a text of at most max
+--- printable ASCII characters without quotes, backslashes and needless blanks.
+---@param begin string '{'
+---@param t table<string, any>
+---@param names string[]
+---@param keys string[] '"name":'
+---@param max integer
+---@return string? json
+function core.json_scalars(begin, t, names, keys, max) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -219,9 +238,41 @@ function Pack:seen() end
 --- Requests that still send it go on. Also __gc and __close; safe twice.
 function Pack:close() end
 
+---@class moonsand.core.Journal
+local Journal = {}
+--- The next whole line without its end; nil alone at the end, where a reader may ask again. err.code "protocol": NUL
+--- bytes, no UTF-8, more than 16 MiB.
+---@return string? line, moonsand.Error? err
+function Journal:next() end
+--- As next(), and what the line says as JSON: numbers exact and of their type (3, 3.0), null in a list as json.null and
+--- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32. Whether a value is
+--- simple follows it: an object of scalars and objects of scalars, few of them, whose names and texts are plain ASCII
+--- and have at most 64 bytes: there is nothing to be made harmless in it.
+---@return any value, boolean|moonsand.Error|nil simple_or_err
+function Journal:record() end
+--- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
+---@param what string
+---@return nil, moonsand.Error err
+function Journal:damaged(what) end
+--- One record: UTF-8 without line ends. When it fails nothing of it stays in the file, and the next may succeed; only
+--- when it could not be synced it stays. A torn line behind the last whole one is cut off first.
+---@param line string
+---@return boolean? ok, moonsand.Error? err
+function Journal:append(line) end
+--- What was not synced yet, whatever the policy.
+---@return boolean? ok, moonsand.Error? err
+function Journal:sync() end
+--- lines: read and written so far; line_at: where the last one read begins; bytes: of whole lines, as far as it was read
+--- and written; torn: what follows them, known at the end.
+---@return { lines: integer, line_at: integer, bytes: integer, torn: integer }
+function Journal:facts() end
+--- Also __gc and __close; safe twice. err: what was written last may not outlive a power failure.
+---@return boolean? ok, moonsand.Error? err
+function Journal:close() end
+
 ---@class moonsand.core.Sandbox
 local Sandbox = {}
----@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, trust_key: string?, stream_stdout: boolean?, stream_stderr: boolean? } stdin: text; true: write() follows
+---@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, trust_key: string?, stream_stdout: boolean?, stream_stderr: boolean?, reports: boolean? } stdin: text; true: write() follows
 ---@return moonsand.core.Run? run, moonsand.Error? err
 function Sandbox:run(options) end
 ---@return boolean
@@ -248,6 +299,9 @@ function Run:phase() end
 --- Streamed output since the last call; nil where there is none.
 ---@return string? stdout, string? stderr
 function Run:take() end
+--- What the program has reported since the last call (only with reports = true): lines as it wrote them, hostile.
+---@return string[]?
+function Run:reports() end
 --- After done(): the fields of moonsand_result (times in seconds as *_s; out as stdout, stdout_bytes,
 --- stdout_truncated, likewise stderr; artefacts = { {path=, data=, mode=} }, rejected = { {path=, reason=} };
 --- isolation is JSON text), or nil, err for what kept us from running it.
