@@ -143,8 +143,8 @@ function heatmapSection() {
       p.add("rect", { class: "cell", x: cx + gap / 2, y: cy + gap / 2, width: Math.max(0.5, w - gap),
         height: Math.max(0.5, h - gap), rx: gap > 1 ? 3 : 0, fill: rgb(color) });
       if (words) {
-        p.add("text", { class: "celltext", x: cx + w / 2, y: cy + h / 2 + 4, "text-anchor": "middle",
-          fill: inkOn(color) }, num(cell.value, 4));
+        p.add("text", { class: "celltext", x: cx + w / 2, y: cy + h / 2 + 4, "text-anchor": "middle" },
+          num(cell.value, 4)).style.fill = inkOn(color);
       }
     }
     const home = bestRow === undefined ? null
