@@ -5,7 +5,7 @@ const root = document.getElementById("main");
 const links = document.querySelector("nav.page");
 
 // For those who check: what went wrong, and when the page was ready (milliseconds since it was opened).
-const told = { errors: [], first: 0, ready: 0 };
+const told = { errors: [], first: 0, ready: 0, parts: {} };
 Object.defineProperty(window, "moonsandReport", { value: told });
 window.addEventListener("error", (event) => told.errors.push(String(event.message)));
 window.addEventListener("securitypolicyviolation", (event) => told.errors.push(`policy: ${event.violatedDirective}`));
@@ -17,7 +17,7 @@ const builders = [
 
 // One part that cannot be drawn must not take the others with it.
 function build(f) {
-  const before = plots.length;
+  const before = plots.length, began = performance.now();
   let node;
   try {
     node = f();
@@ -30,6 +30,7 @@ function build(f) {
     root.append(nothing(`A part of this report could not be drawn: ${error.message}`));
     return;
   }
+  told.parts[node.id] = performance.now() - began;
   links.append(el("a", { href: `#${node.id}` }, cut(node.querySelector("h2").textContent, 32)));
 }
 

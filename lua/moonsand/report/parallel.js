@@ -33,20 +33,27 @@ function parallelPlaces(p, n) {
   };
 }
 
-function parallelLines(p, axes, where) {
-  const ctx = p.ctx, range = objective && objective.range, rows = [];
+// More lines than these are a fog that shows nothing and takes seconds: then the best and an even share of the others.
+const MOST_LINES = 2000;
+
+// [tone, row] of the complete trials, the best last, so that they are drawn on top.
+function parallelRows() {
+  const [low, high] = objective.range, out = [];
   for (let row = 0; row < COUNT; row++) {
-    if (model.states[row] === "c" || !objective) rows.push(row);
+    const t = high > low ? (score(row) - low) / (high - low) : 1;
+    if (!Number.isNaN(t)) out.push([maximize ? t : 1 - t, row]);
   }
-  const few = rows.length <= 400;
-  // The best drawn last, on top of the others.
-  const tone = (row) => {
-    if (!range || range[0] === range[1]) return 0.7;
-    const t = (score(row) - range[0]) / (range[1] - range[0]);
-    return maximize ? t : 1 - t;
-  };
-  const keyed = rows.map((row) => [tone(row), row]).filter(([t]) => !Number.isNaN(t)).sort((a, b) => a[0] - b[0]);
-  const order = new Map(keyed.map(([, row], i) => [row, i / Math.max(1, keyed.length - 1)]));
+  return out.sort((a, b) => a[0] - b[0]);
+}
+
+function fewerLines(all, most) {
+  if (all.length <= most) return all;
+  const top = most >> 2, rest = most - top, others = all.length - top;
+  return [...Array.from({ length: rest }, (_, i) => all[Math.floor(i * others / rest)]), ...all.slice(others)];
+}
+
+function parallelLines(p, axes, where, all) {
+  const ctx = p.ctx, shown = fewerLines(all.filter(([, row]) => view.mask[row]), MOST_LINES);
   const draw = ([t, row]) => {
     ctx.beginPath();
     let open = false;
@@ -61,26 +68,24 @@ function parallelLines(p, axes, where) {
       else ctx.moveTo(x, y);
       open = true;
     });
-    const c = rampRgb(0.12 + 0.88 * t);
-    ctx.strokeStyle = rgb(c);
+    ctx.strokeStyle = rgb(rampRgb(0.12 + 0.88 * t));
     ctx.stroke();
   };
   ctx.lineJoin = "round";
+  ctx.lineWidth = 1;
   if (view.filtered) {
-    ctx.globalAlpha = few ? 0.12 : 0.02;
-    ctx.lineWidth = 1;
-    for (const one of keyed) if (!view.mask[one[1]]) draw(one);
+    ctx.globalAlpha = 0.08;
+    for (const one of fewerLines(all.filter(([, row]) => !view.mask[row]), MOST_LINES / 4)) draw(one);
   }
-  for (const one of keyed) {
-    if (!view.mask[one[1]]) continue;
-    const top = order.get(one[1]);
-    const crowd = Math.min(1, 260 / Math.max(1, view.rows.length));
-    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 40));
+  const n = shown.length, few = n <= 400, crowd = Math.min(1, 260 / Math.max(1, n));
+  shown.forEach((one, i) => {
+    const top = n > 1 ? i / (n - 1) : 1;
+    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 12));
     ctx.lineWidth = few ? 1.2 + top ** 4 : 1;
     draw(one);
-  }
+  });
   ctx.globalAlpha = 1;
-  return rows.length;
+  return n;
 }
 
 function parallelTicks(axis, room) {
@@ -135,10 +140,9 @@ function parallelSection() {
     return section(id, title, null, nothing(params.length ? "No trial has a value of the objective yet."
       : "The study has no parameters."));
   }
-  let shown = rankedParams.slice(0, 7), axes = [], where = null;
-  const usual = params.filter((c) => shown.includes(c));
-  shown = usual;
-  const keyBox = el("div");
+  const first = new Set(rankedParams.slice(0, 7));
+  let shown = params.filter((c) => first.has(c)), axes = [], where = null;
+  const keyBox = el("div"), aside = el("p", { class: "aside" }), all = parallelRows();
   const plot = new Plot({
     title, canvas: true, margin: { left: 16, right: 16, top: 40, bottom: 14 },
     height: (w) => w < 560 ? 44 + (shown.length + 1) * 62 : Math.max(300, Math.min(420, w * 0.4)),
@@ -148,7 +152,9 @@ function parallelSection() {
     if (p.width < 560) p.margin = { ...p.margin, top: 30, bottom: 30 };
     axes = [...shown, objective].map(parallelAxis);
     where = parallelPlaces(p, axes.length);
-    parallelLines(p, axes, where);
+    const drawn = parallelLines(p, axes, where, all), inView = all.filter(([, row]) => view.mask[row]).length;
+    aside.textContent = drawn < inView
+      ? `${num(drawn)} of ${num(inView)} lines: the best, and an even share of the others.` : "";
     parallelAxes(p, axes, where);
     const [low, high] = objective.range;
     keyBox.replaceChildren(rampKey(objective.name, low, high, !maximize));
@@ -191,5 +197,5 @@ function parallelSection() {
     }))));
   return section(id, title,
     "Complete trials. Drag along an axis to keep those that pass there, click it to let go; the filter does the same from the keyboard.",
-    plot.node, el("div", { class: "foot" }, keyBox), params.length > 1 ? picker : null);
+    plot.node, el("div", { class: "foot" }, keyBox, aside), params.length > 1 ? picker : null);
 }

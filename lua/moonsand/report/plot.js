@@ -31,7 +31,7 @@ class Plot {
       svg("title", { id: this.titleId }, this.options.title),
       svg("desc", { id: this.descId }, this.options.describe ? this.options.describe() : ""));
     if (this.canvas) {
-      const scale = Math.max(2, window.devicePixelRatio || 1);
+      const scale = printing || COUNT < 2000 ? Math.max(2, window.devicePixelRatio) : window.devicePixelRatio;
       this.canvas.width = this.width * scale;
       this.canvas.height = this.height * scale;
       this.ctx = this.canvas.getContext("2d");
