@@ -80,7 +80,7 @@ function parallelLines(p, axes, where, all) {
   const n = shown.length, few = n <= 400, crowd = Math.min(1, 260 / Math.max(1, n));
   shown.forEach((one, i) => {
     const top = n > 1 ? i / (n - 1) : 1;
-    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 12));
+    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 30));
     ctx.lineWidth = few ? 1.2 + top ** 4 : 1;
     draw(one);
   });
@@ -117,7 +117,7 @@ function parallelAxes(p, axes, where) {
     const spread = axes.length > 1 ? Math.abs(where.stand(1) - where.stand(0)) : 200;
     const name = cut(axis.c.name, where.lying ? 40 : Math.max(5, Math.floor(spread / 7.2)));
     if (where.lying) {
-      p.add("text", { class: "axis name", x: p.left, y: y0 - 8 }, name);
+      p.add("text", { class: "axis name halo", x: p.left, y: y0 - 8 }, name);
     } else {
       const anchor = i === 0 ? "start" : i === axes.length - 1 ? "end" : "middle";
       p.add("text", { class: "axis name", x: i === 0 ? 2 : i === axes.length - 1 ? p.width - 2 : x0, y: p.top - 14,
@@ -156,7 +156,7 @@ function parallelSection() {
   let shown = params.filter((c) => first.has(c)), axes = [], where = null;
   const keyBox = el("div"), aside = el("p", { class: "aside" }), all = parallelRows();
   const plot = new Plot({
-    title, canvas: "under", margin: { left: 16, right: 16, top: 40, bottom: 14 },
+    title, canvas: "below", margin: { left: 16, right: 16, top: 40, bottom: 14 },
     height: (w) => w < 560 ? 44 + (shown.length + 1) * 62 : Math.max(300, Math.min(420, w * 0.4)),
     describe: () => `A line for each of ${plural(view.rows.length, "trial")} through ` +
       `${[...shown, objective].map((c) => c.name).join(", ")}; the colour is ${objective.name}.`,

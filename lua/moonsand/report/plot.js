@@ -5,7 +5,7 @@ const plots = [];
 const PAPER = 680;
 
 class Plot {
-  // options: title, describe() for those who do not see it, height(width), margin, canvas ("over" or "under" the SVG)
+  // options: title, describe() for those who do not see it, height(width), margin, canvas ("over" or "below" the SVG)
   constructor(options, paint) {
     this.options = options;
     this.paintWith = paint;
