@@ -42,6 +42,11 @@ function build(f) {
 function paper(on) {
   if (printing === on) return;
   printing = on;
+  // Paper cannot be clicked open.
+  for (const one of document.querySelectorAll("details.origin")) {
+    if (on) one.dataset.was = one.open ? "open" : "";
+    one.open = on || one.dataset.was === "open";
+  }
   document.documentElement.classList.toggle("paper", on);
   hideTip();
   repaint();
