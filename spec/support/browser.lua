@@ -74,7 +74,7 @@ function Browser:show(path, width, height, scheme)
   self.events = {}
   self:send("Emulation.setDeviceMetricsOverride",
     { width = width, height = height, deviceScaleFactor = 1, mobile = width < 500 })
-  self:send("Emulation.setEmulatedMedia", { features = json.array { { name = "prefers-color-scheme", value = scheme } } })
+  self:send("Emulation.setEmulatedMedia", { features = { { name = "prefers-color-scheme", value = scheme } } })
   self:send("Page.navigate", { url = path:match "^%a+:" and path or "file://" .. path })
   self:wait "Page.loadEventFired"
 end
@@ -90,9 +90,11 @@ function Browser:eval(expression)
   return answer.result.value
 end
 
+local codes = { Enter = 13, Tab = 9, Escape = 27, ArrowLeft = 37, ArrowUp = 38, ArrowRight = 39, ArrowDown = 40 }
+
 --- "Enter", "ArrowRight", "Tab" and the like, where the focus is.
 function Browser:key(name)
-  local code = ({ Enter = 13, Tab = 9, Escape = 27, ArrowLeft = 37, ArrowUp = 38, ArrowRight = 39, ArrowDown = 40 })[name]
+  local code = codes[name]
   local text = name == "Enter" and "\r" or nil
   self:send("Input.dispatchKeyEvent",
     { type = "keyDown", key = name, code = name, windowsVirtualKeyCode = code, text = text })
