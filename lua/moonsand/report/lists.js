@@ -40,7 +40,9 @@ function robustSection() {
     value ? el("p", { class: "big" }, value) : null, el("p", {}, words));
   const sharpe = deflated.probability, luck = overfit.probability;
   return section("robust", "Is it luck?", null, el("div", { class: "tests" },
-    part("Neighbourhood of the best", plateau.kind, plateau.verdict || plateau.why || "It has no verdict."),
+    part("Neighbourhood of the best", plateau.kind, plateau.verdict === undefined ? plateau.why || "It has no verdict."
+      : plateau.kind && plateau.verdict.startsWith(`${plateau.kind}: `) ? plateau.verdict.slice(plateau.kind.length + 2)
+        : plateau.verdict),
     part("Deflated Sharpe ratio", sharpe === undefined ? null : percent(sharpe), sharpe === undefined ? deflated.why
       : `The probability that the best is better than the best of ${deflated.trials === undefined ? "so many"
         : num(deflated.trials, 4)} trials without any skill would look. ` +
