@@ -47,7 +47,7 @@ describe("a report in Chromium", function()
     dir = os.tmpname()
     os.remove(dir)
     assert(os.execute("mkdir -m 700 " .. dir))
-    page = browser.open(600)
+    page = browser.open(280)
     small = write("small.html", stand_in.new(50), { title = "SMA cross",
       sections = { { title = "Retries", text = "Two.", columns = { "Trial", "Why" }, rows = { { 3, "lost" } } } } })
     long = write("long.html", stand_in.new(20000))
