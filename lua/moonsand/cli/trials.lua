@@ -16,11 +16,10 @@ function M.define(parser)
   c:option("--state", "Only those in this state."):choices(states)
   c:option("--top", "Only the best so many, the best first."):argname "N"
   c:option("--metric", "Show this metric, too."):argname "NAME":count "*"
-  local form = c:mutex(
+  c:mutex(
     c:flag("--json", "One JSON object a line, with all metrics."),
     c:flag("--csv", "CSV, with all parameters and metrics.")
   )
-  return form
 end
 
 -- JSON has no word for what is no number.
