@@ -172,6 +172,9 @@ function Live:draw()
     return
   end
   local progress = self.sweep:progress()
+  if not progress then
+    return -- it has not begun
+  end
   if not self.live then
     local line = M.line(progress, nil, self.ending)
     -- Nothing new is no news; but a minute without a sign is too long.

@@ -33,8 +33,8 @@ end
 
 function M.define(parser)
   local c = parser:command("sweep", "Run a program with many parameters, and keep what each run says.")
-  c:argument("file", "A Lua file that returns moonsand.sweep { ... } or its options; or the program itself, with --param "
-    .. "and --objective."):argname "FILE"
+  c:argument("file", "A Lua file that returns moonsand.sweep { ... } or its options; or the program itself, with "
+    .. "--param and --objective."):argname "FILE"
   common.engine_option(c)
   c:option("--param", "A parameter: NAME=5:30:5, NAME=0.1:0.9, NAME=log:1e-4:1e-1, NAME=a,b,c, NAME=7."):count "*"
     :argname "NAME=VALUES"
@@ -257,12 +257,12 @@ function M.main(args)
     io.stderr:write("moonsand: ", text.harmless(line, 1000), "\n")
   end
   -- Made before an engine is looked for: a mistake is told at once.
-  local sweep = plan.sweep or not args.dry_run and moonsand.sweep(plan.given)
+  local sweep = not args.dry_run and moonsand.sweep(plan.given)
   local where, engine = plan.executor, nil
   if not where then
     engine = common.connect(args)
   end
-  local close_engine <close> = engine
+  local close_engine <close> = engine -- luacheck: ignore
   where = where or sweep_box.open(engine, args, plan.given, plan.box, note)
   if args.dry_run then
     return dry_run(args, plan, where)

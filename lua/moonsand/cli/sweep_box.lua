@@ -27,7 +27,7 @@ local function is_image(value)
   return type(meta) == "table" and meta.__name == "moonsand.Image"
 end
 
--- A declaration is built, or found when it was built before. pip's bundle and proxies are the environment's, as for pip.
+-- A declaration is built, or found when it was built before. Bundle and proxies are the environment's, as for pip.
 local function build(engine, declaration, quiet)
   local shown <close> = bars.new("image", { quiet = quiet })
   local image, err = engine:image(declaration, {

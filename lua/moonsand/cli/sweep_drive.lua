@@ -20,15 +20,15 @@ local function step()
   end
 end
 
---- Runs it to its end. The first Ctrl-C (or SIGTERM, or a terminal that goes away) lets what runs finish, the second one
---- kills it, a third one ends this process as it stands.
+--- Runs it to its end. The first Ctrl-C (or SIGTERM, or a terminal that goes away) lets what runs finish, the second
+--- one kills it, a third one ends this process as it stands.
 ---@param sweep table of moonsand.sweep
 ---@param where moonsand.Sandbox|table
 ---@param line moonsand.cli.Live
 ---@return table? study, moonsand.Error? err, integer signals how many came
 function M.run(sweep, where, line)
   core.catch_signals(true)
-  local release <close> = setmetatable({}, { __close = function()
+  local _ <close> = setmetatable({}, { __close = function()
     core.catch_signals(false)
   end })
   local task <close> = moonsand.spawn(sweep.run, sweep, where)

@@ -6,8 +6,8 @@ local options = require "moonsand.options"
 
 local M = {}
 
-local forms = "write NAME=5:30:5 (from, to, step), NAME=0.1:0.9 (any number between), NAME=log:1e-4:1e-1, NAME=a,b,c or "
-  .. "NAME=7"
+local forms = "write NAME=5:30:5 (from, to, step), NAME=0.1:0.9 (any number between), NAME=log:1e-4:1e-1, NAME=a,b,c "
+  .. "or NAME=7"
 
 local function bad(given, why)
   error(("--param %s: %s; %s"):format(options.show(given), why, forms), 0)
@@ -176,8 +176,8 @@ function M.where(text, space)
   -- By itself first: "fast<slow) or (true" must not pass because of what we put around it.
   local chunk, why = compile("return " .. text .. "\n")
   if not chunk then
-    error(("--where %s: %s; it is a Lua expression over the parameters, for example 'fast<slow and kind~=\"a\"'"):format(
-      options.show(text), (why:gsub("^%-%-where:%d+: ", ""))), 0)
+    error(("--where %s: %s; it is a Lua expression over the parameters, for example 'fast<slow and kind~=\"a\"'")
+      :format(options.show(text), (why:gsub("^%-%-where:%d+: ", ""))), 0)
   end
   return function(params)
     current = params

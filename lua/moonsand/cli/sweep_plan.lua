@@ -1,4 +1,5 @@
 --- What sweep the command line means: a Lua file that says it, or a program and options. Nothing is run here.
+local moonsand = require "moonsand"
 local options = require "moonsand.options"
 local params = require "moonsand.cli.sweep_params"
 
@@ -15,15 +16,32 @@ local function in_file(err)
   return (err:gsub("^([^\n]-%.lua):(%d+): ", "%1, line %2: ", 1))
 end
 
+-- What moonsand.sweep was called with, for a file that calls it itself: the command line's options go on top of that.
+local function remembering(f)
+  local made, given_of = moonsand.sweep, setmetatable({}, { __mode = "k" })
+  moonsand.sweep = function(given)
+    local sweep = made(given, 2)
+    given_of[sweep] = given
+    return sweep
+  end
+  local back <close> = setmetatable({}, { __close = function() -- luacheck: ignore
+    moonsand.sweep = made
+  end })
+  local value, box = f()
+  return value, box, given_of[value]
+end
+
 --- Runs a sweep's Lua file: it gets its own path, and returns moonsand.sweep{...} or the table of its options; after
 --- it, or in it as `box`, options of engine:sandbox.
----@return table value, table? box
+---@return table value, table? box, table? given of moonsand.sweep, when value is what that made
 local function run_file(path)
   local chunk, why = loadfile(path, "t")
   if not chunk then
     error(in_file(why), 0)
   end
-  local ok, value, box = xpcall(chunk, in_file, path)
+  local ok, value, box, given = xpcall(remembering, in_file, function()
+    return chunk(path)
+  end)
   if not ok then
     error(value, 0)
   elseif type(value) ~= "table" then
@@ -32,12 +50,7 @@ local function run_file(path)
   elseif box ~= nil and type(box) ~= "table" then
     error(("%s returns a %s after the sweep; options of engine:sandbox go there"):format(path, type(box)), 0)
   end
-  return value, box
-end
-
-local function is_sweep(value)
-  local meta = getmetatable(value)
-  return type(meta) == "table" and meta.__name == "moonsand.Sweep"
+  return value, box, given
 end
 
 local function number(name, value)
@@ -96,18 +109,10 @@ local function from_lua(args)
   if args.minimize then
     error(("--minimize is for a sweep without Lua; %s says its direction itself"):format(args.file), 0)
   end
-  local value, box = run_file(args.file)
-  local plan = { box = box or {} }
-  if is_sweep(value) then
-    plan.sweep, plan.given = value, {}
-    for k, v in pairs(value.options or {}) do
-      plan.given[k] = v
-    end
-    return plan
-  end
-  plan.given = {}
-  for k, v in pairs(value) do
-    if own[k] then
+  local value, box, made_of = run_file(args.file)
+  local plan = { box = box or {}, given = {} }
+  for k, v in pairs(made_of or value) do
+    if own[k] and not made_of then
       if type(v) ~= own[k] then
         error(("%s: %s is a %s, got %s"):format(args.file, k, own[k], options.show(v)), 0)
       end
@@ -176,7 +181,6 @@ end
 
 ---@class moonsand.cli.Plan
 ---@field given table options of moonsand.sweep
----@field sweep table? what the file returned, when it was a sweep already and nothing was added
 ---@field box table options of engine:sandbox
 ---@field executor table? runs the trials instead of a box
 ---@field report string?
@@ -188,30 +192,22 @@ end
 function M.of(args)
   local plan = args.file:lower():find "%.lua$" and from_lua(args) or from_options(args)
   plan.name = base_name(args.file)
-  local changed = false
   for name, value in pairs(overrides(args)) do
     plan.given[name] = value
-    changed = true
   end
   if args.resume then
     plan.given.resume = args.resume[1] or true
-    changed = true
     if not plan.given.journal then
       error("--resume needs --journal FILE: that of the sweep that was interrupted", 0)
     end
   elseif not plan.given.journal and not args.no_journal and not args.dry_run then
     plan.given.journal = ("%s-%s.jsonl"):format(plan.name, os.date "%Y%m%d-%H%M%S")
-    changed = true
   end
   args.data_map, args.datasets = data_of(args)
   if #args.datasets > 0 then
     plan.given.data = args.datasets
-    changed = true
   end
   plan.report = args.report or plan.report
-  if changed then
-    plan.sweep = nil
-  end
   return plan
 end
 
