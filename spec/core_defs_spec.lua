@@ -36,7 +36,7 @@ describe("core.d.lua", function()
 
   it("has each class's methods", function()
     local registry = debug.getregistry()
-    for _, class in ipairs { "Loop", "Engine", "Request", "Sandbox", "Run", "Command", "Pack" } do
+    for _, class in ipairs { "Loop", "Engine", "Request", "Sandbox", "Run", "Command", "Pack", "Journal" } do
       local said, real = {}, {}
       for name in text:gmatch("\nfunction " .. class .. ":([%w_]+)") do
         said[name] = true
@@ -49,7 +49,7 @@ describe("core.d.lua", function()
   end)
 
   it("each class closes in one way", function()
-    for _, class in ipairs { "Loop", "Request", "Sandbox", "Run", "Command", "Pack" } do
+    for _, class in ipairs { "Loop", "Request", "Sandbox", "Run", "Command", "Pack", "Journal" } do
       local meta = debug.getregistry()["moonsand.core." .. class]
       assert.equal(meta.__index.close, meta.__gc)
       assert.equal(meta.__index.close, meta.__close)

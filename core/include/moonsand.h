@@ -11,7 +11,8 @@
  *   - Option structs start with MOONSAND_..._INIT, so that they can grow: `version` says which
  * layout the caller was compiled with. A field left at 0 or NULL means the default.
  *   - Durations are nanoseconds (`_ns`), sizes bytes, unless the name says otherwise.
- *   - Nothing blocks but moonsand_loop_wait() and the _close() functions (bounded, see there).
+ *   - Nothing blocks but moonsand_loop_wait(), the _close() functions (bounded, see there), and a
+ * journal, which waits for the disk.
  *   - An object and everything made from it belongs to one thread. Objects of different loops may
  * be used from different threads. There is no global state.
  */
@@ -676,6 +677,70 @@ MOONSAND_EXTERN void moonsand_command_cancel(moonsand_command *command);
 /* Ends it like cancel when it still runs, without on_done; that goes on in the loop, and
  * moonsand_loop_free() waits for it (at most 3 s). NULL is allowed. */
 MOONSAND_EXTERN void moonsand_command_free(moonsand_command *command);
+
+/* ---- journal: a file of lines that only grows ------------------------------------------------ */
+
+/* What must outlive a crash at any moment: each record is one line, written by one call. Of what a
+ * crash leaves, at most the last line is torn; it was never whole, and is cut off before the next
+ * record is written. Functions that write wait for the disk. */
+typedef struct moonsand_journal moonsand_journal;
+
+/* Longest record in bytes, without its line end. */
+#define MOONSAND_JOURNAL_LINE_MAX ((size_t)16 << 20)
+
+typedef enum moonsand_journal_mode {
+    MOONSAND_JOURNAL_READ = 0,    /* takes no lock: a writer may be at work */
+    MOONSAND_JOURNAL_CREATE = 1,  /* CONFLICT when something is in the file */
+    MOONSAND_JOURNAL_CONTINUE = 2 /* what is there must be read to its end before a record is added;
+                                     made when there is none */
+} moonsand_journal_mode;
+
+typedef struct moonsand_journal_options {
+    uint32_t version;
+    moonsand_journal_mode mode;
+    /* [1 s] A record is followed by fdatasync() when so long has passed since the last one, and
+     * closing by one more. 1: each record. UINT64_MAX: never. */
+    uint64_t sync_ns;
+} moonsand_journal_options;
+#define MOONSAND_JOURNAL_OPTIONS_INIT                                                              \
+    {                                                                                              \
+        .version = 1                                                                               \
+    }
+
+typedef struct moonsand_journal_facts {
+    uint64_t lines;   /* read and written so far */
+    uint64_t line_at; /* where in the file the line begins that was read last */
+    uint64_t bytes;   /* of whole lines, as far as it was read, and written */
+    uint64_t torn;    /* what follows them; known at the end */
+} moonsand_journal_facts;
+
+/* A new file has the mode that the umask leaves (0666). Only regular files; for writing no symbolic
+ * link. CONFLICT, with the process id when the kernel tells it, while another one writes to it. */
+MOONSAND_EXTERN int moonsand_journal_open(moonsand_journal **out, const char *path,
+                                          const moonsand_journal_options *options,
+                                          moonsand_error **err);
+/* The next whole line without its end, NUL-terminated, borrowed until the next call; NULL at the
+ * end, where a reader may ask again later. PROTOCOL for what cannot have been written there: bytes
+ * that are not UTF-8, a NUL, a line that is too long. */
+MOONSAND_EXTERN int moonsand_journal_next(moonsand_journal *journal, const char **line, size_t *len,
+                                          moonsand_error **err);
+/* Fails with PROTOCOL for the line that was read last: "FILE: line 3 (byte 120) WHAT", and what can
+ * be done about it. For callers that find more wrong with it. */
+MOONSAND_EXTERN int moonsand_journal_damaged(const moonsand_journal *journal, const char *what,
+                                             moonsand_error **err);
+/* One record: UTF-8 without line ends and NUL. When it cannot be written whole (IO), what came of
+ * it is taken away again: the journal is good, and the next call may succeed. When only fdatasync()
+ * fails it stays. CONFLICT when somebody else wrote to the file or removed it. */
+MOONSAND_EXTERN int moonsand_journal_append(moonsand_journal *journal, const char *line, size_t len,
+                                            moonsand_error **err);
+/* fdatasync() of what was not synced yet, whatever the policy. */
+MOONSAND_EXTERN int moonsand_journal_sync(moonsand_journal *journal, moonsand_error **err);
+/* Borrowed from the journal, and kept up to date by it. */
+MOONSAND_EXTERN const moonsand_journal_facts *
+moonsand_journal_get_facts(const moonsand_journal *journal);
+/* Frees it also when it fails, which says that what was written last may not outlive a power
+ * failure. NULL is allowed. */
+MOONSAND_EXTERN int moonsand_journal_close(moonsand_journal *journal, moonsand_error **err);
 
 /* ---- the machine, and an engine of our own ------------------------------------------------- */
 

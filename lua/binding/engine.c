@@ -61,6 +61,7 @@ void lb_engine_end(lb_engine *e)
         case LB_KIND_ENGINE:
         case LB_KIND_COMMAND:
         case LB_KIND_PACK:
+        case LB_KIND_JOURNAL:
             break;
         }
     }

@@ -29,6 +29,7 @@
 #define LB_RUN "moonsand.core.Run"
 #define LB_COMMAND "moonsand.core.Command"
 #define LB_PACK "moonsand.core.Pack"
+#define LB_JOURNAL "moonsand.core.Journal"
 #define LB_ERROR "moonsand.Error"
 
 /* ---- error.c: errors and the slots that outlive a raise ------------------------------------ */
@@ -95,7 +96,8 @@ typedef enum lb_kind {
     LB_KIND_SANDBOX,
     LB_KIND_RUN,
     LB_KIND_COMMAND,
-    LB_KIND_PACK
+    LB_KIND_PACK,
+    LB_KIND_JOURNAL
 } lb_kind;
 
 /* First member of every handle, so that the userdata's address is the handle's. */
@@ -196,6 +198,9 @@ int lb_pack_new(lua_State *L); /* core.pack */
 void lb_pack_open(lua_State *L);
 /* The pack at field, which stays on the stack; NULL when there is none. */
 moonsand_pack *lb_field_pack(lua_State *L, int t, const char *field);
+
+int lb_journal_new(lua_State *L); /* core.journal */
+void lb_journal_open(lua_State *L);
 
 int lb_untar(lua_State *L); /* core.untar */
 void lb_untar_open(lua_State *L);

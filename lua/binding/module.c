@@ -17,6 +17,7 @@ int luaopen_moonsand_core(lua_State *L)
     lb_command_open(L);
     lb_pack_open(L);
     lb_untar_open(L);
+    lb_journal_open(L);
     lua_newtable(L);
     luaL_setfuncs(L, lb_host_functions, 0);
     luaL_setfuncs(L, lb_signal_functions, 0);
@@ -26,6 +27,8 @@ int luaopen_moonsand_core(lua_State *L)
     lua_setfield(L, -2, "pack");
     lua_pushcfunction(L, lb_untar);
     lua_setfield(L, -2, "untar");
+    lua_pushcfunction(L, lb_journal_new);
+    lua_setfield(L, -2, "journal");
     lua_pushliteral(L, MOONSAND_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -82,6 +82,14 @@ function core.pack() end
 ---@return { path: string, type: "file"|"directory"|"symlink"|"hardlink"|"other", mode: integer, data: string?, target: string? }[]? list, moonsand.Error? err
 function core.untar(bytes, limits) end
 
+--- A file of lines that only grows. mode "read" takes no lock; "create" refuses a file with something in it; "continue"
+--- makes it when there is none, and wants what is there to be read to its end before append(). sync: fdatasync() when
+--- so many seconds passed since the last (1), and at the end. err.code "conflict": another one writes to it.
+---@param path string
+---@param options { mode: "read"|"create"|"continue", sync: number|"always"|"never"|nil }
+---@return moonsand.core.Journal? journal, moonsand.Error? err
+function core.journal(path, options) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -221,6 +229,32 @@ function Pack:measure(max_bytes) end
 function Pack:seen() end
 --- Requests that still send it go on. Also __gc and __close; safe twice.
 function Pack:close() end
+
+---@class moonsand.core.Journal
+local Journal = {}
+--- The next whole line without its end; nil alone at the end, where a reader may ask again. err.code "protocol": NUL
+--- bytes, no UTF-8, more than 16 MiB.
+---@return string? line, moonsand.Error? err
+function Journal:next() end
+--- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
+---@param what string
+---@return nil, moonsand.Error err
+function Journal:damaged(what) end
+--- One record: UTF-8 without line ends. When it fails nothing of it stays in the file, and the next may succeed; only
+--- when it could not be synced it stays. A torn line behind the last whole one is cut off first.
+---@param line string
+---@return boolean? ok, moonsand.Error? err
+function Journal:append(line) end
+--- What was not synced yet, whatever the policy.
+---@return boolean? ok, moonsand.Error? err
+function Journal:sync() end
+--- lines: read and written so far; line_at: where the last one read begins; bytes: of whole lines, as far as it was read
+--- and written; torn: what follows them, known at the end.
+---@return { lines: integer, line_at: integer, bytes: integer, torn: integer }
+function Journal:facts() end
+--- Also __gc and __close; safe twice. err: what was written last may not outlive a power failure.
+---@return boolean? ok, moonsand.Error? err
+function Journal:close() end
 
 ---@class moonsand.core.Sandbox
 local Sandbox = {}

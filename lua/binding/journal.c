@@ -1,0 +1,143 @@
+/* Journal: a file of lines that only grows. Belongs to no loop. */
+#include "lbinding.h"
+
+#include <string.h>
+
+typedef struct lb_journal {
+    lb_handle h; /* on no list */
+    moonsand_journal *core;
+} lb_journal;
+
+static moonsand_journal_mode mode_field(lua_State *L, int t)
+{
+    static const char *const names[] = {"read", "create", "continue"};
+    const char *name = lb_field_string(L, t, "mode", true);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (moonsand_journal_mode)i;
+    return luaL_error(L, "option 'mode' must be \"read\", \"create\" or \"continue\", got \"%s\"",
+                      name);
+}
+
+/* Seconds, "always" or "never"; absent: the core's default. */
+static uint64_t sync_field(lua_State *L, int t)
+{
+    lua_getfield(L, t, "sync");
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        uint64_t ns = lb_field_ns(L, t, "sync", 1e9);
+        return ns;
+    }
+    const char *word = lb_field_string(L, t, "sync", true);
+    bool always = strcmp(word, "always") == 0;
+    if (!always && strcmp(word, "never") != 0)
+        luaL_error(L, "option 'sync' must be seconds, \"always\" or \"never\", got \"%s\"", word);
+    lua_pop(L, 2);
+    return always ? 1 : UINT64_MAX;
+}
+
+/* core.journal(path, options) -> journal | nil, err */
+int lb_journal_new(lua_State *L)
+{
+    const char *path = lb_arg_string(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    luaL_checkstack(L, 8, "journal");
+    moonsand_journal_options o = MOONSAND_JOURNAL_OPTIONS_INIT;
+    o.mode = mode_field(L, 2);
+    o.sync_ns = sync_field(L, 2);
+    lb_journal *j = lua_newuserdatauv(L, sizeof *j, 0);
+    memset(j, 0, sizeof *j);
+    j->h.kind = LB_KIND_JOURNAL;
+    luaL_setmetatable(L, LB_JOURNAL);
+    if (moonsand_journal_open(&j->core, path, &o, lb_err(L)) != 0)
+        return lb_fail(L);
+    j->h.open = true;
+    return 1;
+}
+
+static int answer(lua_State *L, int rc)
+{
+    if (rc != 0)
+        return lb_fail(L);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* next() -> line | nil at the end | nil, err */
+static int journal_next(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    const char *line;
+    size_t len;
+    if (moonsand_journal_next(j->core, &line, &len, lb_err(L)) != 0)
+        return lb_fail(L);
+    if (line != NULL)
+        lua_pushlstring(L, line, len);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int journal_damaged(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    const char *what = lb_arg_string(L, 2);
+    return answer(L, moonsand_journal_damaged(j->core, what, lb_err(L)));
+}
+
+static int journal_append(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    size_t len;
+    const char *line = luaL_checklstring(L, 2, &len);
+    return answer(L, moonsand_journal_append(j->core, line, len, lb_err(L)));
+}
+
+static int journal_sync(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    return answer(L, moonsand_journal_sync(j->core, lb_err(L)));
+}
+
+static int journal_facts(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    const moonsand_journal_facts *f = moonsand_journal_get_facts(j->core);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, (lua_Integer)f->lines);
+    lua_setfield(L, -2, "lines");
+    lua_pushinteger(L, (lua_Integer)f->line_at);
+    lua_setfield(L, -2, "line_at");
+    lua_pushinteger(L, (lua_Integer)f->bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, (lua_Integer)f->torn);
+    lua_setfield(L, -2, "torn");
+    return 1;
+}
+
+/* close() -> true | nil, err: what was written last may not outlive a power failure. */
+static int journal_close(lua_State *L)
+{
+    lb_journal *j = luaL_checkudata(L, 1, LB_JOURNAL);
+    moonsand_journal *core = j->core;
+    j->core = NULL;
+    j->h.open = false;
+    return answer(L, moonsand_journal_close(core, lb_err(L)));
+}
+
+static int journal_tostring(lua_State *L)
+{
+    lb_journal *j = luaL_checkudata(L, 1, LB_JOURNAL);
+    return lb_push_name(L, LB_JOURNAL, j, j->h.open ? "open" : "closed");
+}
+
+static const luaL_Reg methods[] = {
+    {"append", journal_append}, {"damaged", journal_damaged}, {"facts", journal_facts},
+    {"next", journal_next},     {"sync", journal_sync},       {NULL, NULL},
+};
+
+void lb_journal_open(lua_State *L)
+{
+    lb_class(L, LB_JOURNAL, methods, journal_close, journal_tostring);
+}

@@ -1,0 +1,92 @@
+--- From an equity curve to returns, Sharpe ratios and drawdowns.
+---
+---     local returns = require "moonsand.study.returns"
+---     local r = returns.of(trial.series.equity)
+---     print(returns.sharpe(r, 252))       -- a year has 252 of them
+local numbers = require "moonsand.study.numbers"
+
+local M = {}
+
+--- The simple returns e[i] / e[i - 1] - 1.
+---@param equity number[]
+---@return number[]? returns one fewer than points; nil when the curve has fewer than two points, one that is not
+---finite, or one that is not above 0 (what comes after a ruin has no return)
+function M.of(equity)
+  if type(equity) ~= "table" or #equity < 2 then
+    return nil
+  end
+  local out = {}
+  for i = 1, #equity do
+    local here, before = equity[i], equity[i - 1]
+    if not numbers.finite(here) or here <= 0 then
+      return nil
+    elseif i > 1 then
+      out[i - 1] = here / before - 1
+    end
+  end
+  return out
+end
+
+--- Mean over standard deviation (of a sample: n - 1).
+---@param list number[] returns
+---@param periods_per_year number? multiplied by its root; 1 for the ratio of one period
+---@return number? sharpe nil for fewer than two returns and where they do not vary
+function M.sharpe(list, periods_per_year)
+  local variance = numbers.variance(list)
+  if not variance or not (variance > 0) then
+    return nil
+  end
+  return numbers.mean(list) / math.sqrt(variance) * math.sqrt(periods_per_year or 1)
+end
+
+--- The Sharpe ratio of each window of `window` returns, the first one ending at return number `window`.
+---@param list number[] returns
+---@param window integer 2 or more
+---@param periods_per_year number?
+---@return (number|false)[] series one for each window; false where nothing varies
+function M.rolling_sharpe(list, window, periods_per_year)
+  if math.type(window) ~= "integer" or window < 2 then
+    error(("rolling_sharpe wants a window of 2 returns or more, got %s"):format(tostring(window)), 2)
+  end
+  local out = {}
+  for last = window, #list do
+    -- Anew for each window: sums that are kept up by adding and taking away lose what a flat stretch needs.
+    out[#out + 1] = M.sharpe(table.move(list, last - window + 1, last, 1, {}), periods_per_year) or false
+  end
+  return out
+end
+
+--- How far below its highest point so far the curve is, as a share: 0 at a peak, -0.25 a quarter below.
+---@param equity number[]
+---@return number[] drawdowns as many as points
+---@return number deepest
+function M.drawdown(equity)
+  local out, peak, deepest = {}, -math.huge, 0.0
+  for i = 1, #equity do
+    peak = math.max(peak, equity[i])
+    local down = peak > 0 and equity[i] / peak - 1 or 0.0
+    out[i] = down
+    deepest = math.min(deepest, down)
+  end
+  return out, deepest
+end
+
+--- The returns of all trials in a list that have a usable curve.
+---@param trials table[]
+---@param series string name of the equity curve
+---@return { trial: table, returns: number[] }[] usable
+---@return integer left_out trials without one
+function M.all(trials, series)
+  local out, left_out = {}, 0
+  for _, trial in ipairs(trials) do
+    local list = trial.series and M.of(trial.series[series])
+    if list then
+      out[#out + 1] = { trial = trial, returns = list }
+    else
+      left_out = left_out + 1
+    end
+  end
+  return out, left_out
+end
+
+return M

@@ -1,0 +1,332 @@
+--- A sweep: trials drawn from a space, each of them a run in a sandbox, and the study of what came of it.
+---
+---     local sweep = moonsand.sweep {
+---       script = "sma_cross.py", objective = "Sharpe Ratio", journal = "sma.jsonl",
+---       space = { fast = moonsand.range(5, 30, 5), slow = moonsand.range(20, 100, 10) },
+---       where = function(p) return p.fast < p.slow end,
+---     }
+---     local study = assert(sweep:run(box))
+local core = require "moonsand.core"
+local errors = require "moonsand.errors"
+local executors = require "moonsand.sweep.executor"
+local givens = require "moonsand.sweep.given"
+local journals = require "moonsand.sweep.journal"
+local key = require "moonsand.sweep.key"
+local options = require "moonsand.options"
+local plugins = require "moonsand.sweep.plugin"
+local pruners = require "moonsand.sweep.pruner"
+local runners = require "moonsand.sweep.runner"
+local samplers = require "moonsand.sweep.sampler"
+local studies = require "moonsand.study"
+
+local M = {}
+
+local default_jobs = 2
+
+---@class moonsand.Sweep
+local Sweep = {}
+Sweep.__index = Sweep
+Sweep.__name = "moonsand.Sweep"
+
+local function extra_of(entries)
+  local out = {}
+  for name, entry in pairs(entries) do
+    out[name] = entry.f
+  end
+  return out
+end
+
+local function make_sampler(self, level)
+  local o = self._o
+  local made = samplers.new(o.sampler, { -- no tail calls: the levels of errors count on it
+    space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
+    max_trials = o.max_trials,
+  }, extra_of(self._registry.samplers), level + 1)
+  return made
+end
+
+local function make_pruner(self, level)
+  local o = self._o
+  local made = o.pruner ~= nil and pruners.new(o.pruner, {
+    space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
+    max_trials = o.max_trials,
+  }, extra_of(self._registry.pruners), level + 1)
+  return made or nil
+end
+
+--- moonsand.sweep(options): describes a sweep; nothing runs yet. Raises for options that do not exist or make no sense.
+---
+--- script (a path) or code; space: { name = list, moonsand.range(...), ..., or a constant }; where: function(params) ->
+--- boolean; constants; data: names of the box's data sets, which become the parameter "data".
+--- objective: a metric's name (of nested objects "a.b"), function(metrics, trial) -> number, or a list { { name or
+--- function, direction }, ... }; direction "maximize".
+--- sampler: "grid", "random", "latin", "sobol", "tpe", { name =, ... } or a table with ask; pruner: "median",
+--- "halving", { name =, by = metric of the reports, ... } or a table with report; seed 0.
+--- jobs: trials at the same time (as many as the box has workers, else 2); timeout of each; args: words or
+--- function(params) -> words; files, env, trust_key as in box:run.
+--- retry: function(trial, result, err) -> true, false or seconds to wait; or how often a lost run and an engine's fault
+--- are tried again (2). halt: { failures = 10 or "3%" }; fail_fast; target; max_trials; max_time.
+--- journal: a path; resume: true, or "failed": only what failed; fsync "1s", "always", "never". cache: false: the same
+--- parameters may run twice; paths: journals of other sweeps whose results are taken.
+--- plugins: { "csv", { "retry", times = 2 } }; on_trial: function(trial), for each that has ended; keep = false: the
+--- study holds no trials but the best.
+---@param given table
+---@param level integer?
+---@return moonsand.Sweep
+function M.new(given, level)
+  level = (level or 1) + 1
+  local o = givens.check(given, level)
+  local self = setmetatable({ _o = o, _registry = plugins.registry() }, Sweep)
+  for _, entry in ipairs(o.plugins or {}) do
+    self._registry:use(entry, level)
+  end
+  -- What is wrong with them is said now, not when the sweep has begun.
+  self._sampler, self._pruner = make_sampler(self, level), make_pruner(self, level)
+  return self
+end
+
+local function is_executor(value)
+  local kind = type(value)
+  return (kind == "table" or kind == "userdata") and type(value.run) == "function"
+end
+
+local function check_data(o, box)
+  if not o.data then
+    return true
+  end
+  local has = {}
+  for _, name in ipairs(box.data or {}) do
+    has[name] = true
+  end
+  for _, name in ipairs(o.data) do
+    if not has[name] then
+      return errors.fail("not_found", ("the sandbox has no data set %s (it has %s); give it to engine:sandbox { data = "
+        .. "{ ... } }"):format(options.show(name), next(has) and table.concat(box.data, ", ") or "none"),
+        { op = "sweep" })
+    end
+  end
+  return true
+end
+
+-- Who runs the trials, and what makes their results besides the parameters.
+local function executor_of(o, box, level)
+  local parts, what = {}, nil
+  if o.script or o.code then
+    local err
+    what, err = executors.read(o, level + 1)
+    if not what then
+      return nil, err
+    end
+    parts = executors.parts(what)
+  end
+  local program = key.context(parts)
+  if not executors.is_box(box) then
+    parts[#parts + 1] = tostring(box.identity or "")
+    return box, nil, program, key.context(parts)
+  end
+  if not what then
+    error("moonsand.sweep: a sandbox runs a program: give script or code", level + 1)
+  end
+  local ok, err = check_data(o, box)
+  if not ok then
+    return nil, err
+  end
+  parts[#parts + 1] = box.image
+  parts[#parts + 1] = box.data_hash or ""
+  return executors.box(box, what, o), nil, program, key.context(parts)
+end
+
+-- The journal of a sweep with another program, space or objective is another sweep's.
+local function signature(o, program)
+  local parts = { program, o.space:signature() }
+  for _, g in ipairs(o.goals) do
+    parts[#parts + 1] = (g.maximize and "max " or "min ") .. (g.name or "(function)")
+  end
+  return key.context(parts)
+end
+
+local function objective_of(o)
+  local list = {}
+  for i, g in ipairs(o.goals) do
+    list[i] = { g.name or "(function)", g.maximize and "maximize" or "minimize" }
+  end
+  return #list == 1 and list[1][1] or list, #list == 1 and list[1][2] or nil
+end
+
+local function header_of(self, box, program, jobs)
+  local o = self._o
+  local objective, direction = objective_of(o)
+  return {
+    signature = signature(o, program), script = o.script or o.code and "(code)" or nil, program = program,
+    objective = objective, direction = direction, params = o.space:describe(), started = os.time(), seed = o.seed,
+    sampler = self._sampler and self._sampler.name, pruner = self._pruner and self._pruner.name, jobs = jobs,
+    image = type(box.image) == "string" and box.image or nil, data = o.data, data_hash = box.data_hash, title = o.title,
+  }
+end
+
+local function jobs_of(o, executor)
+  return o.jobs or math.tointeger(executor.jobs) or default_jobs
+end
+
+local function close_all(runner)
+  return setmetatable({}, { __close = function()
+    local journal = runner.journal
+    if journal then
+      runner.journal = nil
+      journal:close()
+    end
+  end })
+end
+
+local function take_up(self, runner, header)
+  local o = self._o
+  local old, err = journals.load(o.journal)
+  if not old then
+    return nil, err
+  end
+  local was = old.header and old.header.image
+  if was and header.image and was ~= header.image then
+    self._warnings[#self._warnings + 1] = ("the trials before were run in the image %s, these in %s"):format(was,
+      header.image)
+  end
+  runner:resume(old.trials, o.resume == "failed")
+  return true
+end
+
+local function make_study(self, runner, header)
+  local o = self._o
+  local trials = {}
+  if o.keep then
+    for number = 1, runner.asked do
+      trials[#trials + 1] = runner.trials[number]
+    end
+  else
+    trials[1] = runner.best
+  end
+  for _, text in ipairs(self._registry:warnings()) do
+    self._warnings[#self._warnings + 1] = text
+  end
+  local meta = {}
+  for k, v in pairs(header) do
+    meta[k] = v
+  end
+  meta.ended, meta.wall_s = os.time(), core.monotonic() - runner.began
+  meta.stopped = runner.err and "error" or runner.stopping or runner.no_more
+  meta.error = runner.err and tostring(runner.err.message) or nil
+  meta.journal, meta.kept = o.journal, o.keep
+  meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,
+    cached = runner.cached, failures = runner.failures }
+  meta.warnings = self._warnings
+  local study = studies.new { trials = trials, meta = meta }
+  study.exporters = extra_of(self._registry.exporters)
+  study.sections = self._registry:write_sections(study)
+  self._registry:fire("end", study)
+  return study
+end
+
+--- Runs it, and returns the study. box: a moonsand.Sandbox, or an executor (see moonsand.executors). Blocks while it
+--- drives the loop; inside a task it yields.
+---
+--- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read,
+--- the journal is another sweep's or cannot be written, the engine is gone; what had been reached by then is the third
+--- value, and in the journal. Raises what a callback raised, and "interrupted!" after Ctrl-C; the journal is good then.
+--- study.meta.stopped: "exhausted" (all of the space), "max_trials", "max_time", "target", "failures", "fail_fast",
+--- "stop", "cancel", "error", or what a plugin said.
+---@param box moonsand.Sandbox|table
+---@return moonsand.Study? study, moonsand.Error? err, moonsand.Study? so_far
+function Sweep:run(box)
+  if self._runner and not self._runner.over then
+    error("this sweep is running already", 2)
+  elseif not is_executor(box) then
+    error(("sweep:run wants a sandbox or an executor, a table with run, got %s"):format(options.show(box)), 2)
+  end
+  local o = self._o
+  local executor, err, program, context = executor_of(o, box, 2)
+  if not executor then
+    return nil, err
+  end
+  if not self._sampler then -- it ran before: what that one was told is over
+    self._sampler, self._pruner = make_sampler(self, 2), make_pruner(self, 2)
+  end
+  local jobs = jobs_of(o, executor)
+  local header, journal = header_of(self, box, program, jobs), nil
+  self._warnings = {}
+  local name = self._sampler.name
+  local runner = runners.new(o, {
+    sampler = self._sampler, pruner = self._pruner, executor = executor, registry = self._registry, context = context,
+    jobs = jobs, distinct = not self._sampler.inner and (name == "grid" or name == "random"),
+  })
+  self._sampler, self._pruner = nil, nil
+  if type(o.cache) == "table" then
+    local ok
+    ok, err = runner.cache:load(o.cache)
+    if not ok then
+      return nil, err
+    end
+  end
+  if o.journal then
+    journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume ~= nil })
+    if not journal then
+      return nil, err
+    end
+    runner.journal = journal
+  end
+  local _ <close> = close_all(runner)
+  if o.resume then
+    local ok
+    ok, err = take_up(self, runner, header)
+    if not ok then
+      return nil, err
+    end
+  end
+  self._runner = runner
+  local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore
+    runner.over = true
+  end })
+  runner:run()
+  if runner.journal then
+    runner.journal = nil
+    local ok
+    ok, err = journal:close()
+    if ok == nil and err and not runner.err then
+      runner.err = err
+    end
+  end
+  local study = make_study(self, runner, header)
+  if not runner.err and self._registry.failure then
+    runner.err = self._registry.failure
+  end
+  if runner.err then
+    return nil, runner.err, study
+  end
+  return study
+end
+
+--- No more trials are begun; those that run are finished, and run() returns. Safe at any time, from anywhere.
+function Sweep:stop()
+  if self._runner then
+    self._runner:stop "stop"
+  end
+end
+
+--- Kills the trials that run, too; resume runs them again.
+function Sweep:cancel()
+  if self._runner then
+    self._runner:cancel()
+  end
+end
+
+--- Where it is: total (when it is known), done, running, complete, failed, pruned, cached, best (a trial), rate
+--- (trials a second), eta_s, elapsed_s, stopping (why, when it does). nil before run().
+---@return table?
+function Sweep:progress()
+  return self._runner and self._runner:progress()
+end
+
+function Sweep:__tostring()
+  local p = self:progress()
+  return p and ("moonsand.Sweep (%d%s trials)"):format(p.done, p.total and " of " .. p.total or "")
+    or "moonsand.Sweep (not begun)"
+end
+
+return M

@@ -1,0 +1,138 @@
+--- One trial's way: its attempts, its reports, and what the policy and the pruner say to them.
+local core = require "moonsand.core"
+local errors = require "moonsand.errors"
+local outcome = require "moonsand.sweep.outcome"
+local policy = require "moonsand.sweep.policy"
+local records = require "moonsand.sweep.trial"
+local sched = require "moonsand.sched"
+
+local M = {}
+
+local most_reports = 4096 -- kept of one trial
+
+local function reported(self, hooks, step, metrics)
+  local trial = hooks.trial
+  local flat = type(metrics) == "table" and outcome.flatten(metrics) or {}
+  local reports = trial.reports or {}
+  trial.reports = reports
+  if #reports < most_reports then
+    local report = { step = step, metrics = flat }
+    reports[#reports + 1] = report
+    self:append(records.report(trial, report, self.epoch + core.monotonic()))
+  end
+  local pruner = self.pruner
+  if not pruner or hooks.pruned then
+    return hooks.pruned
+  end
+  local value = outcome.reported(self.goals[1], flat, self.o.prune_by, trial)
+  if value and pruner:report(trial, step, value) then
+    hooks.pruned = true
+  end
+  return hooks.pruned
+end
+
+--- What an executor is given, for one trial after the other.
+---@param self moonsand.sweep.Runner
+---@return table
+function M.hooks(self)
+  local hooks = { pruned = false }
+  function hooks.report(step, metrics)
+    return reported(self, hooks, step, metrics)
+  end
+  function hooks.started(handle)
+    self.handles[hooks.trial] = handle
+    if self.cancelled then
+      handle:cancel()
+    end
+  end
+  return hooks
+end
+
+local function attempt(self, trial, hooks)
+  trial.attempts = trial.attempts + 1
+  trial.state, trial.reason, trial.message = "running", nil, nil
+  trial.metrics, trial.series, trial.reports = nil, nil, nil
+  trial.started = self.epoch + core.monotonic()
+  self:append(records.record(trial, trial.started))
+  hooks.trial, hooks.pruned = trial, false
+  local result, err = self.executor:run(trial, hooks)
+  self.handles[trial] = nil
+  if not result then
+    outcome.fail(trial, "engine", err and err.message or "the executor gave neither a result nor an error")
+    return nil, err or errors.new("engine", trial.message)
+  end
+  outcome.settle(trial, result, self.goals)
+  if hooks.pruned and result.status == "cancelled" and not self.cancelled then
+    trial.state, trial.reason, trial.message = "pruned", nil, nil
+  end
+  return result
+end
+
+-- The caller's policy; else the first plugin's that has an answer; else the default.
+local function delay_of(self, trial, result, err)
+  if self.o.retry then
+    return policy.delay(trial, self.o.retry(trial, result, err))
+  end
+  for _, entry in ipairs(self.registry.policies.retry or {}) do
+    local ok, answer = self.registry:call(entry, "its policy 'retry'", trial, result, err)
+    if ok and answer ~= nil then
+      local good, delay = pcall(policy.delay, trial, answer)
+      if good then
+        return delay
+      end
+      self.registry:warn(entry.use.name, delay)
+    end
+  end
+  return policy.delay(trial, policy.default(trial, result, err))
+end
+
+-- Returns after so many seconds, or when the sweep has come to its end.
+local function pause(self, seconds)
+  if seconds > 0 then
+    local gate = { finished = false }
+    self.waits[gate] = true
+    sched.wait(gate, seconds)
+    self.waits[gate] = nil
+  end
+end
+
+local function again(self, trial, result, err)
+  if trial.state ~= "failed" or self.err or self.cancelled then
+    return false
+  end
+  local delay = delay_of(self, trial, result, err)
+  if not delay then
+    return false
+  end
+  local reason, message = trial.reason, trial.message
+  trial.state = "waiting"
+  self:append(records.record(trial, self.epoch + core.monotonic()))
+  self.registry:fire("run", { type = "retry", trial = trial, delay_s = delay })
+  pause(self, delay)
+  if self.err or self.cancelled then
+    trial.state, trial.reason, trial.message = "failed", reason, message
+    return false
+  end
+  return true
+end
+
+--- Runs a trial, again where the policy says so, until it has ended one way or the other.
+---@param self moonsand.sweep.Runner
+---@param trial table
+---@param hooks table of M.hooks
+function M.run(self, trial, hooks)
+  self.running = self.running + 1
+  local result, err
+  repeat
+    result, err = attempt(self, trial, hooks)
+  until not again(self, trial, result, err)
+  self.running = self.running - 1
+  -- It was not the program's doing, and is still so: it would be the same for all that follow.
+  if not result and not self.cancelled then
+    self:fail(errors.new(err.code or "engine", ("trial %d could not be run (attempt %d), so the sweep ends: %s"):format(
+      trial.number, trial.attempts, err.message or tostring(err)), { op = "sweep", cause = err }))
+  end
+end
+
+return M
+

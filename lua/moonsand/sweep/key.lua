@@ -1,0 +1,103 @@
+--- What makes two trials the same: script, input files, image, data and parameters. Results by that key.
+local core = require "moonsand.core"
+local errors = require "moonsand.errors"
+local json = require "moonsand.json"
+local journals = require "moonsand.sweep.journal"
+
+local M = {}
+
+--- One text for what all trials of a sweep have in common.
+---@param parts string[] each as it is; where one ends and the next begins is part of it
+---@return string hex
+function M.context(parts)
+  local out = {}
+  for i, part in ipairs(parts) do
+    out[i] = #part .. ":" .. part
+  end
+  return assert(core.sha256(table.concat(out)))
+end
+
+--- The parameters as the program sees them, the same text for the same content.
+---@param params table<string, string|number|boolean>
+---@return string
+function M.canonical(params)
+  return json.encode(params)
+end
+
+---@param context string of M.context
+---@param canonical string of M.canonical
+---@param args string[]? the words that the program gets besides
+---@return string hex
+function M.of(context, canonical, args)
+  local all = context .. canonical
+  if args then
+    all = all .. json.encode(json.array { table.unpack(args) })
+  end
+  return assert(core.sha256(all))
+end
+
+-- What ran to its end by its own doing would do so again. All else is chance, or the machine's.
+local lasting = { error = true, invalid_value = true, oom = true, output_limit = true }
+
+---@class moonsand.sweep.Cache results by key
+local Cache = {}
+Cache.__index = Cache
+
+--- limit: how many of this sweep's trials are remembered, the oldest go first; nil: all.
+---@param limit integer?
+---@return moonsand.sweep.Cache
+function M.cache(limit)
+  return setmetatable({ _limit = limit, _own = {}, _earlier = {}, _ring = {}, _next = 0 }, Cache)
+end
+
+--- Remembers a trial that has ended, when it would end in the same way again.
+---@param trial table
+function Cache:put(trial)
+  if trial.state ~= "complete" and not (trial.state == "failed" and lasting[trial.reason]) then
+    return
+  end
+  local key = trial.key
+  if self._limit and not self._own[key] then
+    local slot = self._next % self._limit + 1
+    local old = self._ring[slot]
+    if old then
+      self._own[old] = nil
+    end
+    self._ring[slot], self._next = key, self._next + 1
+  end
+  self._own[key] = trial
+end
+
+--- The trial of this sweep with that key.
+---@return table? trial
+function Cache:own(key)
+  return self._own[key]
+end
+
+--- The complete trial of an earlier sweep with that key.
+---@return table? trial
+function Cache:earlier(key)
+  return self._earlier[key]
+end
+
+--- Takes in the complete trials of other sweeps' journals. A journal that does not exist, or is damaged, is an error:
+--- who names one means it.
+---@param paths string[]
+---@return boolean? ok, moonsand.Error? err
+function Cache:load(paths)
+  for _, path in ipairs(paths) do
+    local old, err = journals.load(path)
+    if not old then
+      return errors.fail(err.code or "io", ("the cache %s cannot be used: %s"):format(path, err.message),
+        { op = "sweep", cause = err })
+    end
+    for _, trial in pairs(old.trials) do
+      if trial.state == "complete" and trial.key then
+        self._earlier[trial.key] = trial
+      end
+    end
+  end
+  return true
+end
+
+return M

@@ -1,0 +1,344 @@
+--- From what a run left to what a trial is: state, reason, message, metrics, series and the objective's value.
+--- All of it comes out of a container: it is hostile, and is bounded and made harmless here.
+local errors = require "moonsand.errors"
+local json = require "moonsand.json"
+local text = require "moonsand.text"
+
+local M = {}
+
+M.most_points = 4096 -- of a series; more are thinned evenly
+local most_metrics, most_series, most_named = 1000, 64, 8
+local longest_name, longest_text, longest_message = 200, 500, 500
+local deepest = 16
+
+local is_finite = function(n)
+  return n == n and n ~= math.huge and n ~= -math.huge
+end
+
+local function message(s)
+  return text.harmless(s, longest_message - 3) -- and the dots
+end
+
+-- Kept as they stand: how many there are is known only at the end, and which of too many stay must not be chance.
+local function cut(t, most)
+  local names = {}
+  for name in pairs(t) do
+    names[#names + 1] = name
+  end
+  if #names > most then
+    table.sort(names)
+    for i = most + 1, #names do
+      t[names[i]] = nil
+    end
+  end
+end
+
+local function thin(list, convert)
+  local n, out = #list, {}
+  if n <= M.most_points then
+    for i = 1, n do
+      out[i] = convert(list[i])
+    end
+    return out
+  end
+  for i = 1, M.most_points do -- the first and the last stay
+    out[i] = convert(list[1 + (i - 1) * (n - 1) // (M.most_points - 1)])
+  end
+  return out
+end
+
+local function point(v)
+  return type(v) == "number" and v or 0 / 0
+end
+
+local function label(v)
+  return type(v) == "number" and v or text.harmless(tostring(v), longest_name)
+end
+
+--- An array of numbers, null among them being "not a number", or, under a name that ends in ".index", one of labels.
+local function series_of(name, list)
+  local kind = type(list[1])
+  if kind == "number" or list[1] == json.null then
+    for i = 1, #list do
+      local v = list[i]
+      if type(v) ~= "number" and v ~= json.null then
+        return nil
+      end
+    end
+    return thin(list, point)
+  elseif kind == "string" and name:sub(-6) == ".index" then
+    return thin(list, label)
+  end
+  return nil
+end
+
+local walk
+
+local function member(out, name, v, depth)
+  local kind = type(v)
+  if kind == "number" or kind == "boolean" then
+    out.metrics[name] = v
+    out.count = out.count + 1
+  elseif kind == "string" then
+    out.metrics[name] = text.harmless(v, longest_text)
+    out.count = out.count + 1
+  elseif kind == "table" and depth < deepest then
+    if v[1] ~= nil then
+      local series = series_of(name, v)
+      if series then
+        out.series = out.series or {}
+        out.series[name] = series
+      end
+    else
+      walk(out, v, name .. ".", depth + 1)
+    end
+  end
+end
+
+function walk(out, object, prefix, depth)
+  for k, v in pairs(object) do
+    if type(k) ~= "string" then
+      k = tostring(k)
+    end
+    -- The usual name needs no second look.
+    if #k > longest_name or k:find "[^\32-\126]" then
+      k = text.harmless(k, longest_name)
+    end
+    if prefix then
+      k = prefix .. k
+    end
+    -- { "a.b": 1, "a": { "b": 2 } }: what stands there by that very name is it.
+    if not prefix or out.metrics[k] == nil then
+      member(out, k, v, depth)
+    end
+  end
+end
+
+--- Every scalar member of an object under its name, nested ones as "a.b"; arrays of numbers are series.
+---@param object table
+---@return table<string, number|string|boolean> metrics, table<string, (number|string)[]>? series
+function M.flatten(object)
+  local out = { metrics = {}, count = 0 }
+  local nested
+  for k, v in pairs(object) do -- first those that are named directly
+    if type(v) == "table" and v[1] == nil then
+      nested = nested or {}
+      nested[k] = v
+    elseif type(k) == "string" and #k <= longest_name and not k:find "[^\32-\126]" then
+      member(out, k, v, 1)
+    else
+      walk(out, { [k] = v }, nil, 1)
+    end
+  end
+  -- "series" is where the helper module puts them: it is no part of their names.
+  local own = nested and nested.series
+  if own then
+    nested.series = nil
+    walk(out, own, nil, 2)
+  end
+  if nested then
+    for k, v in pairs(nested) do
+      walk(out, v, text.harmless(tostring(k), longest_name) .. ".", 2)
+    end
+  end
+  if out.count > most_metrics then
+    cut(out.metrics, most_metrics)
+  end
+  if out.series then
+    cut(out.series, most_series)
+  end
+  return out.metrics, out.series
+end
+
+--- The last line that says something, of what a program wrote to stderr.
+---@param stderr string?
+---@return string?
+function M.last_line(stderr)
+  local rest = stderr and stderr:sub(-8192) or ""
+  for _ = 1, 100 do
+    rest = rest:match "^(.*%S)"
+    if not rest then
+      return nil
+    end
+    local line = message(rest:match "^.*[\r\n](.*)$" or rest)
+    if line ~= "" then
+      return line
+    end
+    rest = rest:match "^(.*)[\r\n]" or ""
+  end
+  return nil
+end
+
+---@class moonsand.sweep.Goal one thing that is maximised or minimised
+---@field name string? of a metric
+---@field f (fun(metrics: table, trial: table): any)?
+---@field maximize boolean
+
+local function names_of(metrics)
+  local names = {}
+  for name in pairs(metrics) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+local function not_there(goal, metrics)
+  local names = names_of(metrics)
+  local near = errors.nearest(goal.name, names)
+  local shown = table.concat(names, ", ", 1, math.min(#names, most_named)) .. (#names > most_named and ", ..." or "")
+  return ("the result has no '%s'%s (%s)"):format(goal.name, near and ("; did you mean '" .. near .. "'?") or "",
+    #names == 0 and "it is empty" or "it has " .. shown)
+end
+
+local function measure(goal, metrics, trial)
+  local value
+  if goal.f then
+    local ok
+    ok, value = pcall(goal.f, metrics, trial)
+    if not ok then
+      if errors.is_interrupt(value) then
+        error(value, 0)
+      end
+      return nil, "the objective raised: " .. tostring(value)
+    end
+  else
+    value = metrics[goal.name]
+    if value == nil then
+      return nil, not_there(goal, metrics)
+    end
+  end
+  local what = goal.name and ("'" .. goal.name .. "'") or "the objective"
+  if type(value) ~= "number" then
+    return nil, ("%s is %s, not a number"):format(what, type(value) == "string" and json.encode(value:sub(1, 60))
+      or tostring(value))
+  elseif not is_finite(value) then
+    return nil, ("%s is %s"):format(what, value ~= value and "not a number (NaN)" or "infinite")
+  end
+  return value
+end
+
+--- Sets value, or values when there are several goals, from the trial's metrics.
+---@param trial table
+---@param goals moonsand.sweep.Goal[]
+---@return boolean ok, string? why
+function M.judge(trial, goals)
+  if #goals == 1 then
+    local value, why = measure(goals[1], trial.metrics, trial)
+    trial.value = value
+    return value ~= nil, why
+  end
+  local values = {}
+  for i, goal in ipairs(goals) do
+    local value, why = measure(goal, trial.metrics, trial)
+    if not value then
+      return false, why
+    end
+    values[i] = value
+  end
+  trial.values = values
+  return true
+end
+
+--- What a report is worth to a pruner: the metric of that name, or the objective's, or the only number in it.
+---@param goal moonsand.sweep.Goal
+---@param metrics table<string, any> flat
+---@param name string?
+---@param trial table
+---@return number?
+function M.reported(goal, metrics, name, trial)
+  local value = metrics[name or goal.name or ""]
+  if value == nil and not name then
+    if goal.f then
+      local ok, v = pcall(goal.f, metrics, trial)
+      if not ok and errors.is_interrupt(v) then
+        error(v, 0)
+      end
+      value = ok and v or nil
+    end
+    if type(value) ~= "number" then
+      local only, more = next(metrics)
+      value = next(metrics, only) == nil and more or nil
+    end
+  end
+  return type(value) == "number" and value == value and value or nil
+end
+
+--- The trial has failed.
+function M.fail(trial, reason, why)
+  trial.state, trial.reason = "failed", reason
+  trial.message = why and message(why) or nil
+  trial.value, trial.values = nil, nil
+end
+
+local reasons = {
+  exit = "error", signal = "error", timeout = "timeout", oom = "oom", output_limit = "output_limit",
+  cancelled = "cancelled", tampered = "tampered", lost = "lost",
+}
+
+local function why_failed(result)
+  if result.status == "exit" then
+    return M.last_line(result.stderr) or ("exit %d"):format(result.exit_code or 1)
+  elseif result.status == "signal" then
+    return M.last_line(result.stderr) or ("signal %d"):format(result.signal or 0)
+  end
+  local reason = result.reason
+  return reason and reason ~= "" and reason or M.last_line(result.stderr) or result.status
+end
+
+-- A program that knows nothing of us prints its result last.
+local function printed(stdout)
+  local tail = stdout and stdout:sub(-(1 << 20)):match "^(.*%S)"
+  local line = tail and (tail:match "^.*\n(.*)$" or tail)
+  if line and line:find "^%s*{" then
+    return json.decode(line)
+  end
+  return nil
+end
+
+local function no_object(result)
+  if result.value_error then
+    return result.value_error
+  end
+  for _, rejected in ipairs(result.rejected_artefacts or {}) do
+    local path = tostring(rejected.path)
+    if path:find("result", 1, true) then
+      return ("the result file %s was refused: %s"):format(path, tostring(rejected.reason))
+    end
+  end
+  return "the program wrote no result: neither an object to $MOONSAND_RESULT nor one as its last line"
+end
+
+local function copy_facts(trial, result)
+  trial.wall_s, trial.cpu_s, trial.queue_s = result.wall_s, result.cpu_s, result.queue_s
+  trial.memory_peak = result.memory_peak ~= 0 and result.memory_peak or nil
+end
+
+--- Fills in the trial from a run's result. Only a program that ended well has a value.
+---@param trial table
+---@param result moonsand.Result
+---@param goals moonsand.sweep.Goal[]
+function M.settle(trial, result, goals)
+  copy_facts(trial, result)
+  if result.status ~= "ok" then
+    return M.fail(trial, reasons[result.status] or "engine", why_failed(result))
+  end
+  local value = result.value
+  if value == nil and not result.value_error then
+    value = printed(result.stdout)
+  end
+  if value == nil then
+    return M.fail(trial, "invalid_value", no_object(result))
+  elseif type(value) ~= "table" or value[1] ~= nil then
+    return M.fail(trial, "invalid_value", ("the result is %s, not a JSON object"):format(
+      type(value) == "table" and "a list" or value == json.null and "null" or "a " .. type(value)))
+  end
+  trial.metrics, trial.series = M.flatten(value)
+  local ok, why = M.judge(trial, goals)
+  if not ok then
+    return M.fail(trial, "invalid_value", why)
+  end
+  trial.state, trial.reason, trial.message = "complete", nil, nil
+end
+
+return M

@@ -1,0 +1,350 @@
+--- Plugins: one file returns { api = 1, name =, options =, setup = function(host, opts) end }. Loaded by name from
+--- the places of M.places(), or by a path with a slash in it; nothing is ever scanned.
+local core = require "moonsand.core"
+local errors = require "moonsand.errors"
+local options = require "moonsand.options"
+local text = require "moonsand.text"
+
+local M = {}
+
+M.api = 1
+
+local own_fields = { api = true, name = true, options = true, setup = true, fatal = true }
+local events = { trial = true, run = true, ["end"] = true }
+local kinds = {
+  string = true, number = true, integer = true, boolean = true, table = true, ["function"] = true, any = true,
+}
+
+-- lua/moonsand/sweep/plugin.lua: plugins/ is beside lua/ in the sources, and in moonsand/ where it is installed.
+local library = debug.getinfo(1, "S").source:match "^@(.*)/sweep/plugin%.lua$" or "."
+
+--- The directories that a name is looked for in, in that order: those of $MOONSAND_PLUGINS (with colons between), then
+--- the library's own.
+---@return string[]
+function M.places()
+  local out = {}
+  for place in (os.getenv "MOONSAND_PLUGINS" or ""):gmatch "[^:]+" do
+    out[#out + 1] = place
+  end
+  out[#out + 1] = library .. "/plugins"
+  out[#out + 1] = library .. "/../../plugins"
+  return out
+end
+
+local function is_file(path)
+  local facts = core.stat(path)
+  return facts ~= nil and facts.type == "file"
+end
+
+--- Where the plugin of that name, or path, is. Raises when there is none.
+---@param name string
+---@param level integer
+---@return string path
+function M.find(name, level)
+  if type(name) ~= "string" or name == "" or name:find "[%c]" then
+    error(("a plugin is a name or a path, not %s"):format(options.show(name)), level + 1)
+  end
+  if name:find("/", 1, true) then
+    if not is_file(name) then
+      error(("there is no plugin %s"):format(name), level + 1)
+    end
+    return name
+  elseif not name:find "^[%w_][%w_.-]*$" then
+    error(("%q is no plugin's name: letters, digits, '_', '-' and '.'; a path has a slash in it"):format(name),
+      level + 1)
+  end
+  local places = M.places()
+  for i, place in ipairs(places) do
+    local path = place .. "/" .. name .. ".lua"
+    if is_file(path) then
+      return path
+    end
+    places[i] = path
+  end
+  error(("there is no plugin '%s': looked for %s"):format(name, table.concat(places, ", ")), level + 1)
+end
+
+local function check_shape(plugin)
+  if type(plugin) ~= "table" then
+    return ("its file returns a %s, not a table"):format(type(plugin))
+  elseif plugin.api ~= M.api then
+    return ("it is written for api %s; this is api %d"):format(options.show(plugin.api), M.api)
+  elseif type(plugin.setup) ~= "function" then
+    return "it has no setup function"
+  elseif type(plugin.name) ~= "string" or plugin.name == "" then
+    return "it has no name"
+  elseif plugin.options ~= nil and type(plugin.options) ~= "table" then
+    return "its options are no table"
+  end
+  for name, kind in pairs(plugin.options or {}) do
+    kind = type(kind) == "table" and kind.type or kind
+    if own_fields[name] or type(name) ~= "string" or not kinds[kind] then
+      return ("its option %s is of no kind that there is"):format(options.show(name))
+    end
+  end
+  return nil
+end
+
+--- The table that a plugin's file returns: { api, name, setup, ... }. Raises when there is no such plugin; nil and why
+--- when it is not sound.
+---@param name string
+---@param level integer
+---@return table? plugin, string? why
+function M.read(name, level)
+  local path = M.find(name, level + 1)
+  local chunk, why = loadfile(path, "t")
+  if not chunk then
+    return nil, why
+  end
+  local ok, plugin = pcall(chunk)
+  if not ok then
+    if errors.is_interrupt(plugin) then
+      error(plugin, 0)
+    end
+    return nil, tostring(plugin)
+  end
+  why = check_shape(plugin)
+  if why then
+    return nil, path .. ": " .. why
+  end
+  return plugin
+end
+
+--- moonsand.plugin(name): the plugin's table, for the functions that it has besides. Raises for one that is not sound.
+---@param name string
+---@return table
+function M.get(name)
+  local plugin, why = M.read(name, 2)
+  if not plugin then
+    error(("plugin '%s': %s"):format(name, why), 2)
+  end
+  return plugin
+end
+
+---@class moonsand.sweep.Registry what the plugins of one sweep have said
+local Registry = {}
+Registry.__index = Registry
+
+---@return moonsand.sweep.Registry
+function M.registry()
+  return setmetatable({
+    samplers = {}, pruners = {}, policies = {}, exporters = {}, sections = {},
+    _hooks = {}, _warnings = {}, _known = {},
+  }, Registry)
+end
+
+--- Keeps a warning; the same one again is only counted.
+---@param who string
+---@param what string
+function Registry:warn(who, what)
+  what = ("plugin '%s': %s"):format(who, text.harmless(what, 500))
+  local known = self._known[what]
+  if known then
+    known.count = known.count + 1
+  elseif #self._warnings < 1000 then
+    known = { text = what, count = 1 }
+    self._known[what], self._warnings[#self._warnings + 1] = known, known
+  end
+end
+
+--- One line each.
+---@return string[]
+function Registry:warnings()
+  local out = {}
+  for i, w in ipairs(self._warnings) do
+    out[i] = w.count == 1 and w.text or ("%s (%d times)"):format(w.text, w.count)
+  end
+  return out
+end
+
+--- True and what f returned, or false.
+local function guarded(self, use, what, f, ...)
+  local good, err = pcall(f, ...)
+  if good then
+    return true, err
+  end
+  if errors.is_interrupt(err) then
+    error(err, 0)
+  end
+  local why = ("%s raised: %s"):format(what, tostring(err))
+  self:warn(use.name, why)
+  if use.fatal and not self.failure then
+    self.failure = errors.new("invalid", ("plugin '%s': %s; it is fatal, so the sweep ends"):format(
+      use.name, text.harmless(tostring(why), 500)), { op = "sweep" })
+  end
+  return false, nil
+end
+
+--- Calls all hooks of an event. What they raise is a warning; when a plugin is fatal, self.failure too.
+---@param event "trial"|"run"|"end"
+---@param value any
+function Registry:fire(event, value)
+  local hooks = self._hooks[event]
+  if not hooks then
+    return
+  end
+  for _, hook in ipairs(hooks) do
+    guarded(self, hook.use, ("its '%s' hook"):format(event), hook.f, value)
+  end
+end
+
+--- Does any plugin wait for that event?
+---@return boolean
+function Registry:has(event)
+  return self._hooks[event] ~= nil
+end
+
+--- Calls what a plugin registered otherwise.
+---@param entry { use: table, f: function }
+---@param what string
+---@return boolean ok, any value
+function Registry:call(entry, what, ...)
+  return guarded(self, entry.use, what, entry.f, ...)
+end
+
+--- The sections of all plugins for a study's report.
+---@param study any
+---@return { title: string, text: string?, columns: string[]?, rows: any[][]? }[]
+function Registry:write_sections(study)
+  local out = {}
+  for _, entry in ipairs(self.sections) do
+    local ok, section = self:call(entry, "its section", study)
+    if ok and section ~= nil then
+      if type(section) == "table" and type(section.title) == "string" then
+        out[#out + 1] = section
+      else
+        self:warn(entry.use.name, "its section is not { title =, text =, columns =, rows = }")
+      end
+    end
+  end
+  return out
+end
+
+---@class moonsand.sweep.Host what a plugin's setup is given
+local Host = {}
+Host.__index = Host
+
+local function want(self, what, name, f, kind)
+  if type(name) ~= "string" or name == "" then
+    error(("host:%s wants a name, got %s"):format(what, options.show(name)), 3)
+  elseif type(f) ~= (kind or "function") then
+    error(("host:%s wants a %s, got a %s"):format(what, kind or "function", type(f)), 3)
+  end
+  return { use = self._use, f = f }
+end
+
+--- event "trial": f(trial) when a trial has ended; "run": f(event), event.type being "begin", "retry" (trial, delay_s),
+--- "stopping" (reason); "end": f(study).
+function Host:on(event, f)
+  if not events[event] then
+    error(("host:on: there is no event %s (there are end, run, trial)"):format(options.show(event)), 2)
+  end
+  local entry = want(self, "on", event, f)
+  local hooks = self._registry._hooks[event] or {}
+  self._registry._hooks[event] = hooks
+  hooks[#hooks + 1] = entry
+end
+
+--- sampler = "name" makes f(options) -> a sampler.
+function Host:sampler(name, f)
+  self._registry.samplers[name] = want(self, "sampler", name, f)
+end
+
+--- pruner = "name" makes f(options) -> a pruner.
+function Host:pruner(name, f)
+  self._registry.pruners[name] = want(self, "pruner", name, f)
+end
+
+--- "retry": f(trial, result, err) -> true, false or seconds; nil leaves it to the next. "halt": f(trial, progress) -> a
+--- text, why the sweep is to end, or nil.
+function Host:policy(name, f)
+  if name ~= "retry" and name ~= "halt" then
+    error(("host:policy: there is no policy %s (there are halt, retry)"):format(options.show(name)), 2)
+  end
+  local list = self._registry.policies[name] or {}
+  self._registry.policies[name] = list
+  list[#list + 1] = want(self, "policy", name, f)
+end
+
+--- study:export(name, path) calls f(study, path).
+function Host:exporter(name, f)
+  self._registry.exporters[name] = want(self, "exporter", name, f)
+end
+
+--- f(study) -> { title =, text =, columns = { names }, rows = { { values } } } or nil, for the report.
+function Host:section(f)
+  table.insert(self._registry.sections, want(self, "section", "section", f))
+end
+
+--- Makes a warning of the study, in the plugin's name.
+function Host:warn(what)
+  self._registry:warn(self._use.name, tostring(what))
+end
+
+local function check_options(plugin, name, given, level)
+  local out, schema = {}, plugin.options or {}
+  for key, value in pairs(given) do
+    local kind = schema[key]
+    if not kind then
+      options.unknown(("plugin '%s'"):format(name), key, schema, level + 1)
+    end
+    kind = type(kind) == "table" and kind.type or kind
+    local is = kind == "integer" and math.type(value) or type(value)
+    if kind ~= "any" and is ~= kind then
+      error(("plugin '%s': option '%s' is a %s, got %s"):format(name, key, kind, options.show(value)), level + 1)
+    end
+    out[key] = value
+  end
+  for key, kind in pairs(schema) do
+    if type(kind) == "table" and out[key] == nil then
+      out[key] = kind.default
+      if kind.required and out[key] == nil then
+        error(("plugin '%s' needs the option '%s', a %s"):format(name, key, kind.type), level + 1)
+      end
+    end
+  end
+  return out
+end
+
+--- Loads one: "csv", "./mine.lua", { "retry", times = 2 }, or { table, ... } with the plugin itself. What the caller
+--- got wrong raises: no such plugin, an option that it does not have. A plugin that is not sound is a warning, unless
+--- the plugin or the use of it says fatal = true.
+---@param entry string|table
+---@param level integer
+function Registry:use(entry, level)
+  local given, named = {}, entry
+  if type(entry) == "table" and entry.setup == nil then
+    named = entry[1]
+    for k, v in pairs(entry) do
+      if k ~= 1 and k ~= "fatal" then
+        given[k] = v
+      end
+    end
+  end
+  local plugin, why
+  if type(named) == "table" then
+    plugin, why = named, check_shape(named)
+    named = type(named.name) == "string" and named.name or "?"
+    if why then
+      plugin = nil
+    end
+  else
+    plugin, why = M.read(named, level + 1)
+  end
+  local fatal = type(entry) == "table" and entry.fatal or plugin and plugin.fatal
+  local use = { name = plugin and plugin.name or named, fatal = fatal and true or false }
+  if not plugin then
+    self:warn(use.name, why)
+    if use.fatal then
+      error(("plugin '%s': %s"):format(use.name, why), level + 1)
+    end
+    return
+  end
+  local opts = check_options(plugin, use.name, given, level + 1)
+  local host = setmetatable({ _registry = self, _use = use, api = M.api }, Host)
+  if not guarded(self, use, "its setup", plugin.setup, host, opts) and self.failure then
+    error(self.failure.message, level + 1)
+  end
+end
+
+return M

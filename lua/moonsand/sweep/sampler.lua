@@ -1,0 +1,214 @@
+--- Who proposes the points of a sweep. A sampler is a table that answers ask() with parameters, or nil when it has
+--- no more; users write their own:
+---
+---     sampler = {
+---       name = "hill",
+---       setup = function(self, ctx) self.space, self.rng = ctx.space, ctx.rng end,
+---       ask = function(self) return self.space:sample(self.rng) end,
+---       tell = function(self, trial) ... end,   -- each finished trial
+---     }
+local errors = require "moonsand.errors"
+local options = require "moonsand.options"
+local random = require "moonsand.sweep.random"
+local space_module = require "moonsand.sweep.space"
+
+local M = {}
+
+--- Points that `where` may refuse in a row before the sampler gives up.
+M.patience = 1000000
+
+M.names = { "grid", "random", "latin", "sobol", "tpe" }
+
+---@class moonsand.SamplerContext
+---@field space moonsand.Space
+---@field seed integer
+---@field direction "maximize"|"minimize"
+---@field max_trials integer?
+---@field rng moonsand.Random
+
+---@class moonsand.Sampler
+---@field name string
+---@field setup fun(self, ctx: moonsand.SamplerContext)?
+---@field ask fun(self): table?
+---@field tell fun(self, trial: table)?
+
+--- Raises the error that says that `where` refused everything.
+---@param refused integer points in a row
+---@param admitted integer points before them
+---@param last table? the last that was refused
+---@param all boolean? there are no others
+function M.refused(refused, admitted, last, all)
+  local counted = ("%d points"):format(refused)
+  local message
+  if all then
+    message = ("where refused all %s of the grid: there is nothing to run"):format(counted)
+  else
+    message = ("where refused %s in a row%s; make the space smaller where it says no, or raise the sampler's option "
+      .. "patience (now %d)"):format(counted, admitted > 0 and (" after %d that it wanted"):format(admitted) or "",
+      refused)
+  end
+  if last then
+    message = message .. ("; the last was %s"):format(space_module.show(last))
+  end
+  error(errors.new("invalid", message), 0)
+end
+
+--- The next of `propose` that `where` wants and that was not asked before.
+---@param self table has space, patience, admitted (a count, kept here), and seen when repeats are to be left out
+---@param propose fun(self): table
+---@return table? params nil when all there is was asked
+function M.next_admitted(self, propose)
+  local space, seen = self.space, self.seen
+  local size = space:size() or math.huge
+  local refused, repeats, params = 0, 0, nil
+  while refused + repeats < self.patience do
+    params = propose(self)
+    local key = seen and space:key(params)
+    if key and seen[key] then
+      repeats = repeats + 1
+    elseif not space:admits(params) then
+      refused = refused + 1
+    else
+      self.admitted = self.admitted + 1
+      if key then
+        seen[key] = true
+      end
+      return params
+    end
+    -- After so many draws a grid has given each of its points, but for a chance of less than one in a million.
+    if repeats > 0 and (self.admitted == size or refused + repeats > 1000 + 40 * size) then
+      return nil
+    end
+  end
+  if repeats == 0 then
+    M.refused(refused, self.admitted, params)
+  end
+  return nil -- so many draws and no new one: what there is has been asked
+end
+
+--- A whole number of at least 1, for the schemas of the samplers' options.
+M.count = options.count
+
+local function check_options(name, given, level)
+  local module = require("moonsand.sweep.samplers." .. name)
+  local own = {}
+  for key, value in pairs(given) do
+    if key ~= "name" then
+      own[key] = value
+    end
+  end
+  return module, options.check(("sampler '%s'"):format(name), own, module.options, level + 1)
+end
+
+local function unknown(name, extra, level)
+  local known = { table.unpack(M.names) }
+  for other in pairs(extra or {}) do
+    known[#known + 1] = other
+  end
+  table.sort(known)
+  local near = type(name) == "string" and errors.nearest(name, known)
+  error(("sampler: there is no %s%s (there are %s, or a table with a function ask)"):format(options.show(name),
+    near and (", did you mean '" .. near .. "'?") or "", table.concat(known, ", ")), level + 1)
+end
+
+-- What a user's sampler proposes is as good as what a user writes into a space: scalars by name.
+local function check_params(name, params, space)
+  local function wrong(why)
+    error(errors.new("invalid", ("sampler '%s': ask() returned %s"):format(name, why)), 0)
+  end
+  if type(params) ~= "table" then
+    wrong(("a %s; it returns a table of parameters, or nil when it has no more"):format(type(params)))
+  end
+  for key, value in pairs(params) do
+    local kind = type(value)
+    if type(key) ~= "string" or not space.dimensions[key] then
+      wrong(("the parameter %s, which the space does not have"):format(options.show(key)))
+    elseif kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+      wrong(("a %s for '%s'; a parameter is a text, a number, true or false"):format(kind, key))
+    elseif kind == "number" and (value ~= value or value == math.huge or value == -math.huge) then
+      wrong(("%s for '%s'"):format(tostring(value), key))
+    end
+  end
+  local out = {} -- a sampler may use its table again; a trial keeps its own
+  for key, value in pairs(params) do
+    out[key] = value
+  end
+  return out
+end
+
+local function wrapped(given, ctx, level)
+  local name = given.name or "custom"
+  if type(name) ~= "string" then
+    error(("sampler: its name is a text, got %s"):format(options.show(name)), level + 1)
+  end
+  for _, method in ipairs { "setup", "tell" } do
+    if given[method] ~= nil and type(given[method]) ~= "function" then
+      error(("sampler '%s': %s is a function, got %s"):format(name, method, options.show(given[method])), level + 1)
+    end
+  end
+  if given.setup then
+    given:setup(ctx)
+  end
+  return {
+    name = name,
+    inner = given,
+    ask = function()
+      local params = given:ask()
+      return params ~= nil and check_params(name, params, ctx.space) or nil
+    end,
+    tell = function(_, trial)
+      if given.tell then
+        given:tell(trial)
+      end
+    end,
+  }
+end
+
+--- The sampler that a sweep's option means, ready to be asked: a name, { name = "tpe", ...options }, or a table of
+--- the user's with ask. Without any: the grid when there is one, else random. Raises for misuse.
+---@param given string|table|nil
+---@param ctx moonsand.SamplerContext rng may be left away
+---@param extra table<string, fun(options: table): moonsand.Sampler>? samplers that plugins bring
+---@param level integer? whom to blame
+---@return moonsand.Sampler it has tell, in any case
+function M.new(given, ctx, extra, level)
+  level = (level or 1) + 1
+  ctx.seed = ctx.seed or 0
+  ctx.rng = ctx.rng or random.new(ctx.seed, "sampler")
+  ctx.direction = ctx.direction or "maximize"
+  if given == nil then
+    given = ctx.space:size() and "grid" or "random"
+  end
+  if type(given) == "string" then
+    given = { name = given }
+  elseif type(given) ~= "table" then
+    error(("sampler: wants a name or a table with a function ask, got %s"):format(options.show(given)), level)
+  end
+  local name = given.name
+  if given.ask ~= nil then
+    if type(given.ask) ~= "function" then
+      error(("sampler: ask is a function, got %s"):format(options.show(given.ask)), level)
+    end
+    local sampler = wrapped(given, ctx, level) -- no tail call: the level of its errors counts on it
+    return sampler
+  elseif extra and extra[name] then
+    local made = extra[name](given)
+    if type(made) ~= "table" or type(made.ask) ~= "function" then
+      error(("sampler '%s': its plugin made no table with a function ask"):format(name), level)
+    end
+    made.name = made.name or name
+    local sampler = wrapped(made, ctx, level)
+    return sampler
+  end
+  for _, known in ipairs(M.names) do
+    if known == name then
+      local module, own = check_options(name, given, level)
+      local sampler = module.new(own, ctx, level)
+      sampler.name = name
+      return sampler
+    end
+  end
+  return unknown(name, extra, level)
+end
+
+return M

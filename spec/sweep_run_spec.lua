@@ -1,0 +1,646 @@
+--- The running of a sweep, with an executor that runs nothing.
+local errors = require "moonsand.errors"
+local journals = require "moonsand.sweep.journal"
+local moonsand = require "moonsand"
+
+local noop = moonsand.executors.noop
+
+--- A sweep over n = 1..count whose program is f, and what it returned.
+local function run(options, f, jobs)
+  local o = { space = { n = moonsand.range(1, 10) }, objective = "v" }
+  for k, v in pairs(options) do
+    o[k] = v
+  end
+  local sweep = moonsand.sweep(o)
+  return sweep:run(noop { f = f or function(p)
+    return { v = p.n * 2 }
+  end, jobs = jobs })
+end
+
+local function numbers(study, state)
+  local out = {}
+  for _, trial in ipairs(study:trials(state)) do
+    out[#out + 1] = trial.params.n
+  end
+  table.sort(out)
+  return out
+end
+
+describe("a sweep", function()
+  it("runs every point once, in order, and keeps every metric", function()
+    local study = run({}, function(p)
+      return { v = p.n * 2, name = "x" .. p.n, deep = { er = { a = p.n } }, good = p.n > 5, none = moonsand.null,
+        curve = { 1, 2, 3 } }
+    end)
+    assert.equal(10, #study)
+    for i, trial in ipairs(study:trials()) do
+      assert.equal(i, trial.number)
+      assert.same({ n = i }, trial.params)
+      assert.equal("complete", trial.state)
+      assert.equal(i * 2, trial.value)
+      assert.same({ v = i * 2, name = "x" .. i, ["deep.er.a"] = i, good = i > 5 }, trial.metrics)
+      assert.same({ curve = { 1, 2, 3 } }, trial.series)
+      assert.equal(1, trial.attempts)
+      assert.matches("^%x+$", trial.key)
+      assert.is_nil(trial.args)
+    end
+    assert.equal(10, study:best().number)
+    assert.equal("exhausted", study.meta.stopped)
+    assert.same({ "v", "maximize" }, { study.meta.objective, study.meta.direction })
+  end)
+
+  it("does the same in tasks, several at a time", function()
+    local now, most, first = 0, 0, nil
+    local f = function(p)
+      now = now + 1
+      most = math.max(most, now)
+      moonsand.sleep(0.002 * (p.n % 3))
+      now = now - 1
+      return { v = p.n }
+    end
+    local study = run({}, f, 4)
+    assert.equal(4, most)
+    assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, numbers(study, "complete"))
+    most = 0
+    study = run({ jobs = 2 }, f, 4) -- what the sweep says counts
+    assert.equal(2, most)
+    assert.equal(10, #study)
+    -- Inside a task it yields: another one goes on meanwhile.
+    local task = moonsand.spawn(function()
+      return (run({}, f, 2))
+    end)
+    first = task:done()
+    assert.equal(10, #task:wait())
+    assert.is_false(first)
+  end)
+
+  it("minimizes, has several objectives, and takes a function for one", function()
+    assert.equal(1, run({ direction = "minimize" }):best().params.n)
+    local study = run { objective = { { "v", "maximize" }, { function(m)
+      return -m.v
+    end, "minimize" } } }
+    assert.same({ 20, -20 }, study:trials()[10].values)
+    assert.is_nil(study:trials()[10].value)
+    study = run { objective = function(metrics, trial)
+      return metrics.v + trial.number * 100
+    end }
+    assert.equal(1020, study:best().value)
+    study = run({ objective = "a.b" }, function(p)
+      return { a = { b = p.n } }
+    end)
+    assert.equal(10, study:best().value)
+  end)
+
+  describe("says what went wrong with a trial:", function()
+    local function one(f, options)
+      local o = { space = { n = 1 } }
+      for k, v in pairs(options or {}) do
+        o[k] = v
+      end
+      local study = assert(run(o, f))
+      assert.equal(1, #study)
+      local trial = study[1]
+      return trial
+    end
+
+    local function check(reason, pattern, f, options)
+      local trial = one(f, options)
+      assert.same({ "failed", reason }, { trial.state, trial.reason })
+      assert.matches(pattern, trial.message)
+      assert.is_nil(trial.value)
+      return trial
+    end
+
+    it("no objective", function()
+      local trial = check("invalid_value", "^the result has no 'v'; did you mean 'vv'%? %(it has other, vv%)$", function()
+        return { vv = 1, other = 2 }
+      end)
+      assert.same({ vv = 1, other = 2 }, trial.metrics)
+      check("invalid_value", "^the result has no 'v' %(it is empty%)$", function()
+        return {}
+      end)
+    end)
+
+    it("NaN, infinity, a text, true", function()
+      check("invalid_value", "^'v' is not a number %(NaN%)$", function()
+        return { v = 0 / 0 }
+      end)
+      check("invalid_value", "^'v' is infinite$", function()
+        return { v = -math.huge }
+      end)
+      check("invalid_value", '^\'v\' is "1.5", not a number$', function()
+        return { v = "1.5" }
+      end)
+      check("invalid_value", "^'v' is true, not a number$", function()
+        return { v = true }
+      end)
+      check("invalid_value", "^the objective raised: .*arithmetic", function()
+        return {}
+      end, { objective = function(m)
+        return m.no + 1
+      end })
+    end)
+
+    it("other metrics that are NaN or infinite are kept", function()
+      local trial = one(function()
+        return { v = 1, a = 0 / 0, b = math.huge }
+      end)
+      assert.equal("complete", trial.state)
+      assert.is_true(trial.metrics.a ~= trial.metrics.a)
+      assert.equal(math.huge, trial.metrics.b)
+    end)
+
+    it("JSON that is no object, no JSON, nothing", function()
+      for said, value in pairs { ["a list"] = { 1, 2 }, ["a number"] = 5, ["a string"] = "x", null = moonsand.null } do
+        check("invalid_value", "^the result is " .. said .. ", not a JSON object$", function()
+          return value
+        end)
+      end
+      check("invalid_value", "^the result file is not JSON", function()
+        return nil, { value_error = "the result file is not JSON: x" }
+      end)
+      check("invalid_value", "^the program wrote no result", function() end)
+      check("invalid_value", "refused: 104857600 bytes are more than", function()
+        return nil, { rejected_artefacts = { { path = "result.json", reason = "104857600 bytes are more than 1 MiB" } } }
+      end)
+    end)
+
+    it("a program that fails after it wrote its result: its value is not used", function()
+      local trial = check("error", "^ValueError: no$", function()
+        return { v = 7 }, { status = "exit", exit_code = 1, stderr = "Traceback\n  x\nValueError: no\n\n \n" }
+      end)
+      assert.is_nil(trial.metrics)
+      check("error", "^exit 3$", function()
+        return { v = 7 }, { status = "exit", exit_code = 3 }
+      end)
+      check("error", "^signal 11$", function()
+        return { v = 7 }, { status = "signal", signal = 11 }
+      end)
+      for _, reason in ipairs { "timeout", "oom", "output_limit", "tampered" } do
+        check(reason, "^ran long$", function()
+          return { v = 7 }, { status = reason, reason = "ran long", stderr = "x" }
+        end)
+      end
+    end)
+
+    it("its message is one harmless line", function()
+      local trial = check("error", "^%[31mred", function()
+        return nil, { status = "exit", stderr = "a\n\27[31mred\7\t\u{202e}" .. ("x"):rep(3000) .. "\n\n" }
+      end)
+      assert.is_true(#trial.message <= 500)
+      assert.is_nil(trial.message:find "%c")
+      check("error", "^first$", function()
+        return nil, { status = "exit", stderr = "first\n" .. ("\27\n"):rep(20) }
+      end)
+    end)
+  end)
+
+  it("takes a result that was printed last when there is no other", function()
+    local study = run({}, function(p)
+      return nil, { stdout = 'hello\n{"v": 1}\n{"v": ' .. p.n .. ', "x": [1, 2]}\n\n' }
+    end)
+    assert.equal(10, study:best().value)
+    study = run({}, function(p)
+      return { v = p.n }, { stdout = '{"v": 100}\n' }
+    end)
+    assert.equal(10, study:best().value)
+  end)
+
+  it("keeps series to a size, and metrics to a number", function()
+    local study = run({ space = { n = 1 } }, function()
+      local m = { v = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" }, words = { "x" },
+        series = { equity = { 5, 6 } } }
+      for i = 1, 10000 do
+        m.long[i], m["long.index"][i] = i, "d" .. i
+      end
+      for i = 1, 3000 do
+        m["m" .. i] = i
+      end
+      return m
+    end)
+    local trial = study[1]
+    assert.equal(4096, #trial.series.long)
+    assert.same({ 1, 10000, "d1", "d10000" }, { trial.series.long[1], trial.series.long[4096],
+      trial.series["long.index"][1], trial.series["long.index"][4096] })
+    assert.equal(3, #trial.series.gap)
+    assert.is_true(trial.series.gap[2] ~= trial.series.gap[2])
+    assert.is_nil(trial.series.mixed)
+    assert.is_nil(trial.series.words)
+    assert.same({ 5, 6 }, trial.series.equity)
+    local n = 0
+    for _ in pairs(trial.metrics) do
+      n = n + 1
+    end
+    assert.equal(1000, n)
+  end)
+
+  describe("tries again", function()
+    local calls
+
+    local function flaky(status, times)
+      calls = 0
+      return function(p)
+        if p.n == 3 then
+          calls = calls + 1
+          if calls <= times then
+            if status == "engine" then
+              return nil, errors.new("engine", "the engine coughed")
+            end
+            return { v = 1 }, { status = status, reason = "x" }
+          end
+        end
+        return { v = p.n }
+      end
+    end
+
+    it("what was lost, and the engine's faults, but no failing program", function()
+      for _, status in ipairs { "lost", "engine" } do
+        local study = assert(run({ retry = 2 }, flaky(status, 1)))
+        assert.equal(2, calls)
+        assert.equal(10, #study:trials "complete")
+        assert.equal(2, study:trials()[3].attempts)
+        assert.is_nil(study:trials()[3].reason)
+      end
+      for _, status in ipairs { "exit", "signal", "timeout", "oom", "output_limit", "tampered" } do
+        local study = assert(run({}, flaky(status, 1)))
+        assert.equal(1, calls)
+        assert.same({ 3 }, numbers(study, "failed"))
+      end
+    end)
+
+    it("at most three times by default", function()
+      local study = assert(run({}, flaky("lost", 100)))
+      assert.equal(3, calls)
+      assert.same({ "failed", "lost", 3 }, { study[3].state, study[3].reason, study[3].attempts })
+      assert.equal(9, #study:trials "complete") -- one that is lost does not end the sweep
+    end)
+
+    it("as a function says", function()
+      local seen = {}
+      local study = assert(run({ retry = function(trial, result)
+        seen[#seen + 1] = { trial.reason, trial.attempts, result.status }
+        return trial.attempts < 2 and 0.001
+      end }, flaky("exit", 100)))
+      assert.same({ { "error", 1, "exit" }, { "error", 2, "exit" } }, seen)
+      assert.equal(2, study[3].attempts)
+      assert.has_error(function()
+        run({ retry = function()
+          return "perhaps"
+        end }, flaky("exit", 1))
+      end, 'a retry policy says true, false or a number of seconds, not "perhaps"')
+    end)
+
+    it("and ends the sweep when an engine's fault will not go away", function()
+      for _, jobs in ipairs { 1, 3 } do
+        local ran = 0
+        local study, err, so_far = moonsand.sweep {
+          space = { n = moonsand.range(1, 10000) }, objective = "v", retry = 1,
+        }:run(noop { jobs = jobs, f = function(p)
+          ran = ran + 1
+          if p.n > 5 then
+            return nil, errors.new("not_found", "no such image")
+          end
+          return { v = 1 }
+        end })
+        assert.is_nil(study)
+        assert.same({ "not_found", "sweep" }, { err.code, err.op })
+        assert.matches("trial %d+ could not be run %(attempt 2%), so the sweep ends: no such image", err.message)
+        assert.equal("no such image", err.cause.message)
+        assert.equal(5, #so_far:trials "complete")
+        assert.equal("error", so_far.meta.stopped)
+        assert.is_true(ran <= 5 + 2 * jobs)
+      end
+    end)
+  end)
+
+  describe("ends", function()
+    local function failing(p)
+      return p.n % 2 == 0 and { v = p.n } or nil, p.n % 2 == 1 and { status = "exit" } or nil
+    end
+
+    local function big(options)
+      options.space = { n = moonsand.range(1, 1000) }
+      return options
+    end
+
+    it("after so many trials", function()
+      local study = run(big { max_trials = 7 })
+      assert.same({ 7, "max_trials" }, { #study, study.meta.stopped })
+      study = run { max_trials = 100 }
+      assert.same({ 10, "exhausted" }, { #study, study.meta.stopped })
+    end)
+
+    it("after so many failures, or a share of them", function()
+      local study = run(big { halt = { failures = 3 } }, failing)
+      assert.same({ 5, 3, "failures" }, { #study, #study:trials "failed", study.meta.stopped })
+      study = run(big { halt = { failures = "50%" } }, failing)
+      assert.same({ 21, "failures" }, { #study, study.meta.stopped }) -- not at the first, which is 100 % of one
+      study = run(big { halt = { failures = "60%" } }, failing)
+      assert.same({ 1000, "exhausted" }, { #study, study.meta.stopped })
+      study = run(big { halt = { failures = "3%" } }, function(p)
+        return p.n % 25 > 0 and { v = p.n } or nil
+      end)
+      assert.same({ 50, "failures" }, { #study, study.meta.stopped })
+    end)
+
+    it("at the first failure", function()
+      local study = run(big { fail_fast = true }, failing)
+      assert.same({ 1, "fail_fast" }, { #study, study.meta.stopped })
+    end)
+
+    it("when the target is reached", function()
+      local study = run(big { target = 84 })
+      assert.same({ 42, "target" }, { #study, study.meta.stopped })
+      study = run(big { target = -84, direction = "minimize" }, function(p)
+        return { v = -2 * p.n }
+      end)
+      assert.same({ 42, "target" }, { #study, study.meta.stopped })
+    end)
+
+    it("when its time is over", function()
+      local study = run(big { max_time = 0.05 }, function(p)
+        moonsand.sleep(0.02)
+        return { v = p.n }
+      end)
+      assert.equal("max_time", study.meta.stopped)
+      assert.is_true(#study >= 1 and #study < 1000)
+      assert.equal(#study, #study:trials "complete")
+    end)
+
+    it("when it is stopped: what runs is finished", function()
+      local sweep, begun, done = nil, 0, 0
+      sweep = moonsand.sweep { space = { n = moonsand.range(1, 1000) }, objective = "v" }
+      local study = assert(sweep:run(noop { jobs = 3, f = function(p)
+        begun = begun + 1
+        if p.n == 6 then
+          sweep:stop()
+        end
+        moonsand.sleep(0.005)
+        done = done + 1
+        return { v = p.n }
+      end }))
+      assert.equal(begun, done)
+      assert.equal(done, #study:trials "complete")
+      assert.is_true(done >= 6 and done <= 9)
+      assert.equal("stop", study.meta.stopped)
+    end)
+
+    it("when it is cancelled: what runs is killed, and what waits to try again does not", function()
+      local sweep = moonsand.sweep { space = { n = moonsand.range(1, 1000) }, objective = "v", retry = function()
+        return 600
+      end }
+      local study = assert(sweep:run { jobs = 2, run = function(_, trial, hooks)
+        if trial.number == 1 then
+          moonsand.spawn(function()
+            moonsand.sleep(0.02)
+            sweep:cancel()
+          end)
+          return { status = "exit", exit_code = 9 }
+        end
+        local gate = { finished = false }
+        hooks.started { cancel = function()
+          gate.finished = true
+          require("moonsand.sched").wake(gate)
+        end }
+        require("moonsand.sched").wait(gate, 60)
+        return { status = gate.finished and "cancelled" or "ok" }
+      end })
+      assert.equal("cancel", study.meta.stopped)
+      assert.same({ error = 1, cancelled = 1 }, study.failures)
+    end)
+
+    it("with what a callback raised", function()
+      for _, jobs in ipairs { 1, 3 } do
+        local n = 0
+        local good, err = pcall(run, { on_trial = function()
+          n = n + 1
+          if n == 4 then
+            error "enough"
+          end
+        end }, function(p)
+          if jobs > 1 then
+            moonsand.sleep(0.001)
+          end
+          return { v = p.n }
+        end, jobs)
+        assert.is_false(good)
+        assert.matches("enough", err)
+        assert.is_true(n >= 4 and n < 4 + jobs) -- no further ones are begun
+      end
+    end)
+  end)
+
+  describe("does not run the same twice:", function()
+    local asked
+
+    local function repeating(of)
+      local i = 0
+      return { name = "again", ask = function()
+        i = i + 1
+        return of[i] and { n = of[i] } or nil
+      end, tell = function(_, trial)
+        asked[#asked + 1] = trial.number
+      end }
+    end
+
+    before_each(function()
+      asked = {}
+    end)
+
+    it("a result is taken over", function()
+      local ran = {}
+      local study = assert(run({ sampler = repeating { 1, 2, 1, 3, 2, 1 } }, function(p)
+        ran[#ran + 1] = p.n
+        if p.n == 3 then
+          return nil, { status = "exit", stderr = "no" }
+        end
+        return { v = p.n, m = "x" .. p.n }
+      end))
+      assert.same({ 1, 2, 3 }, ran)
+      assert.equal(6, #study)
+      local trial = study[6]
+      assert.same({ "complete", true, 1, "x1" }, { trial.state, trial.cached, trial.value, trial.metrics.m })
+      assert.is_nil(study[1].cached)
+      assert.equal(study[1].key, study[3].key)
+      assert.equal(6, #asked)
+    end)
+
+    it("while the first runs, too", function()
+      local ran = 0
+      local study = assert(run({ sampler = repeating { 1, 1, 1, 2, 1 } }, function(p)
+        ran = ran + 1
+        moonsand.sleep(0.01)
+        return { v = p.n }
+      end, 4))
+      assert.equal(2, ran)
+      assert.equal(5, #study:trials "complete")
+    end)
+
+    it("but what was lost is no result", function()
+      local ran = 0
+      local study = assert(run({ sampler = repeating { 1, 1, 1 }, retry = 0 }, function(p)
+        ran = ran + 1
+        moonsand.sleep(0.005)
+        return { v = p.n }, ran == 1 and { status = "lost" } or nil
+      end, 2))
+      assert.equal(2, ran)
+      assert.same({ "failed", "complete", "complete" }, { study[1].state, study[2].state, study[3].state })
+    end)
+
+    it("unless that is wanted", function()
+      local ran = 0
+      local study = assert(run({ sampler = repeating { 1, 1, 1 }, cache = false }, function(p)
+        ran = ran + 1
+        return { v = p.n }
+      end))
+      assert.same({ 3, 3 }, { ran, #study })
+    end)
+
+    it("and a sampler that has nothing new to say has come to its end", function()
+      local study = assert(run { sampler = { ask = function()
+        return { n = 1 }
+      end } })
+      assert.equal("exhausted", study.meta.stopped)
+    end)
+  end)
+
+  it("prunes by reports", function()
+    local told = {}
+    local study = assert(run({ space = { n = { 5, 1, 7 } }, pruner = {
+      name = "below", report = function(_, trial, step, value)
+        told[#told + 1] = { trial.number, step, value }
+        return step == 2 and trial.number == 2
+      end, tell = function(_, trial)
+        told[#told + 1] = trial.state
+      end,
+    } }, function(p, report)
+      for step = 1, 3 do
+        if report(step, { v = p.n * step, note = "x" }) then
+          return nil
+        end
+      end
+      return { v = p.n }
+    end))
+    assert.same({ "complete", "pruned", "complete" }, { study[1].state, study[2].state, study[3].state })
+    assert.is_nil(study[2].value)
+    assert.is_nil(study[2].reason)
+    assert.same({ step = 2, metrics = { v = 2, note = "x" } }, study[2].reports[2])
+    assert.same({ 3, 2, 3 }, { #study[1].reports, #study[2].reports, #study[3].reports })
+    assert.same({ 1, 1, 5 }, told[1])
+    assert.equal("complete", told[4])
+  end)
+
+  it("shows its progress", function()
+    local seen, sweep = {}, nil
+    sweep = moonsand.sweep { space = { n = moonsand.range(1, 10) }, where = function(p)
+      return p.n ~= 4
+    end, objective = "v", on_trial = function()
+      seen[#seen + 1] = sweep:progress()
+    end }
+    assert.is_nil(sweep:progress())
+    assert(sweep:run(noop { f = function(p)
+      return p.n ~= 2 and { v = 10 - p.n } or nil
+    end }))
+    assert.equal(9, #seen)
+    assert.same({ 9, 1, 1, 0 }, { seen[1].total, seen[1].done, seen[1].complete, seen[1].failed })
+    assert.same({ 9, 9, 8, 1, 1 }, { seen[9].total, seen[9].done, seen[9].complete, seen[9].failed,
+      seen[9].best.params.n })
+    assert.is_true(seen[9].rate > 0 and seen[1].eta_s > 0 and seen[9].eta_s == 0)
+  end)
+
+  it("streams trials that are not kept", function()
+    local n = 0
+    local study = assert(run { keep = false, on_trial = function(trial)
+      n = n + 1
+      assert.equal(n, trial.number)
+    end })
+    assert.equal(10, n)
+    assert.equal(10, study:best().params.n)
+    assert.same({ done = 10, complete = 10, failed = 0, pruned = 0, cached = 0, failures = {} }, study.meta.counts)
+  end)
+
+  it("makes data sets a parameter", function()
+    local study = assert(run({ data = { "GOOG.csv", "BTC.csv" }, space = { n = { 1, 2 } } }, function(p)
+      return { v = #p.data * p.n }
+    end))
+    assert.equal(4, #study)
+    assert.equal("GOOG.csv", study:best().params.data)
+  end)
+
+  it("takes constants, and words made of the parameters", function()
+    local seen
+    assert(moonsand.sweep { space = { n = 1 }, constants = { cash = 5 }, objective = "v", args = function(p)
+      return { "--n", p.n, "--cash", p.cash }
+    end }:run { run = function(_, trial)
+      seen = trial.args
+      return { status = "ok", value = { v = 1 } }
+    end })
+    assert.same({ "--n", 1, "--cash", 5 }, seen)
+  end)
+
+  it("raises for what makes no sense, in the caller's line", function()
+    local function bad(pattern, o)
+      o.objective = o.objective == nil and "v" or o.objective or nil
+      o.space = o.space or { n = { 1, 2 } }
+      local good, err = pcall(function()
+        moonsand.sweep(o) -- the line that is to blame
+      end)
+      assert.is_false(good)
+      assert.matches(pattern, tostring(err))
+      assert.matches("^spec/sweep_run_spec.lua:%d+: ", err)
+    end
+    bad("has no option 'objektive'; did you mean 'objective'", { objektive = 1 })
+    bad("option 'objective' is required", { objective = false })
+    bad("option 'objective': 5 is not a metric's name", { objective = 5 })
+    bad("one of \"maximize\"", { direction = "up" })
+    bad("several objectives have one each", { objective = { { "a" }, { "b" } }, direction = "maximize" })
+    bad("not both", { script = "a", code = "b" })
+    bad("failures is \"3\", not", { halt = { failures = "3" } })
+    bad("failures is \"0%%\"", { halt = { failures = "0%" } })
+    bad("has no \"fail\"", { halt = { fail = 1 } })
+    bad("this space has no end", { space = { x = moonsand.uniform(0, 1) } })
+    bad("needs the journal", { resume = true })
+    bad('"all" is not true, false or "failed"', { resume = "all", journal = "x" })
+    bad("option 'data': the space has a parameter of that name, too", { data = { "a" }, space = { data = 1 } })
+    bad("option 'constants': the space has \"n\", too", { constants = { n = 1 } })
+    bad("is not a function%(trial, result, err%)", { retry = "often" })
+    bad("there is no", { sampler = "gird" })
+    bad("learns from one objective", { sampler = "tpe", objective = { { "a" }, { "b" } } })
+    bad("empty", { space = { n = {} } })
+    assert.has_error(function()
+      moonsand.sweep { space = { n = 1 }, objective = "v" }:run(5)
+    end, "sweep:run wants a sandbox or an executor, a table with run, got 5")
+  end)
+
+  it("says when where refuses everything, or raises", function()
+    local study, err = run { where = function()
+      return false
+    end }
+    assert.is_nil(study)
+    assert.matches("where refused all 10 points", err.message)
+    study, err = run { where = function(p)
+      return p.nothing.there
+    end }
+    assert.is_nil(study)
+    assert.equal("invalid", err.code)
+    assert.matches("where failed at { n = 1 }", err.message)
+  end)
+
+  it("is stopped by Ctrl-C with its journal good", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local good, err = pcall(run, { journal = path }, function(p)
+      if p.n == 4 then
+        error("interrupted!", 0)
+      end
+      return { v = p.n }
+    end)
+    assert.is_false(good)
+    assert.is_true(errors.is_interrupt(err))
+    local old = assert(journals.load(path))
+    assert.same({ "complete", "complete", "complete", "running" },
+      { old.trials[1].state, old.trials[2].state, old.trials[3].state, old.trials[4].state })
+    assert(journals.open(path, { header = old.header, resume = true })):close() -- it is not locked any more
+    os.remove(path)
+  end)
+end)
