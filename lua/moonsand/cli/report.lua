@@ -49,8 +49,8 @@ function M.main(args)
   local path = args.output or args.journal:gsub("%.jsonl?$", "") .. ".html"
   local ok
   ok, err = study:report(path, {
-    title = args.title or (args.journal:match "([^/]+)/*$" or args.journal):gsub("%.jsonl?$", ""), x = args.x, y = args.y,
-    curves = curves,
+    title = args.title or (args.journal:match "([^/]+)/*$" or args.journal):gsub("%.jsonl?$", ""), curves = curves,
+    x = args.x, y = args.y,
   })
   if not ok then
     error(err, 0)

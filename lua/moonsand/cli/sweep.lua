@@ -109,13 +109,12 @@ end
 
 local function reasons(study)
   local parts, names = {}, {}
-  for reason in pairs(study.failures or {}) do
+  for reason in pairs(study.failures) do
     names[#names + 1] = reason
   end
   table.sort(names)
   for i, reason in ipairs(names) do
-    local what = study.failures[reason]
-    parts[i] = ("%s %s"):format(type(what) == "table" and #what or tostring(what), text.harmless(tostring(reason), 40))
+    parts[i] = ("%d %s"):format(study.failures[reason], text.harmless(reason, 40))
   end
   return table.concat(parts, ", ")
 end
@@ -163,15 +162,33 @@ local function objective_name(given)
   return "the objective"
 end
 
+-- JSON has no word for what is no number.
+local function finite(value)
+  if type(value) == "number" and (value ~= value or value == math.huge or value == -math.huge) then
+    return value ~= value and "nan" or value > 0 and "inf" or "-inf"
+  elseif type(value) == "table" then
+    local out = {}
+    for k, v in pairs(value) do
+      out[k] = finite(v)
+    end
+    return out
+  end
+  return value
+end
+
+-- Without series and reports, which are long.
 local function trial_json(trial)
-  return trial and table_of.plain(trial)
+  local out = {}
+  for k, v in pairs(trial or {}) do
+    if k ~= "series" and k ~= "reports" then
+      out[k] = finite(v)
+    end
+  end
+  return trial and out
 end
 
 local function outcome_json(study, progress, plan, signals)
-  local failures, top = {}, json.array {}
-  for reason, what in pairs(study.failures or {}) do
-    failures[tostring(reason)] = type(what) == "table" and #what or what
-  end
+  local top = json.array {}
   if progress.complete > 0 then
     for i, trial in ipairs(study:top(shown_best)) do
       top[i] = trial_json(trial)
@@ -180,7 +197,7 @@ local function outcome_json(study, progress, plan, signals)
   return {
     done = progress.done, complete = progress.complete, failed = progress.failed, pruned = progress.pruned,
     cached = progress.cached, total = progress.total, elapsed_s = progress.elapsed_s, ended_by = progress.stopping,
-    failures = failures, best = trial_json(progress.best), top = top, journal = plan.given.journal,
+    failures = study.failures, best = trial_json(progress.best), top = top, journal = plan.given.journal,
     report = plan.report, interrupted = signals > 0,
   }
 end

@@ -25,7 +25,7 @@ end
 ---@param sweep table of moonsand.sweep
 ---@param where moonsand.Sandbox|table
 ---@param line moonsand.cli.Live
----@return table? study, moonsand.Error? err, integer signals how many came
+---@return table? study, moonsand.Error? err, integer signals how many came, table? so_far when there is an error
 function M.run(sweep, where, line)
   core.catch_signals(true)
   local _ <close> = setmetatable({}, { __close = function()
@@ -49,8 +49,8 @@ function M.run(sweep, where, line)
       step()
     end
   end
-  local study, err = task:wait()
-  return study, err, math.max(seen, (core.caught_signals()))
+  local study, err, so_far = task:wait()
+  return study, err, math.max(seen, (core.caught_signals())), so_far
 end
 
 ---@class moonsand.cli.Estimate

@@ -2,29 +2,37 @@
 local moonsand = require "moonsand"
 local options = require "moonsand.options"
 local params = require "moonsand.cli.sweep_params"
+local sweeps = require "moonsand.sweep"
 
 local M = {}
 
 -- Our own additions to the table that a Lua file returns; the rest is moonsand.sweep's.
 local own = { box = "table", report = "string", executor = "table" }
 
---- A mistake in the user's file keeps its place, in words: a place in our own files would be cut off.
-local function in_file(err)
+local here = debug.getinfo(1, "S").short_src
+
+--- A mistake in the user's file keeps its place, in words: a place in our own files would be cut off. Of a tail call
+--- (return moonsand.sweep { ... }) Lua knows no line: the place is then ours, and the file is all that can be said.
+local function in_file(path, err)
   if type(err) ~= "string" then
     return err
   end
-  return (err:gsub("^([^\n]-%.lua):(%d+): ", "%1, line %2: ", 1))
+  local place, line, rest = err:match "^([^\n]-%.lua):(%d+): (.*)$"
+  if not place then
+    return err
+  end
+  return place == here and ("%s: %s"):format(path, rest) or ("%s, line %s: %s"):format(place, line, rest)
 end
 
 -- What moonsand.sweep was called with, for a file that calls it itself: the command line's options go on top of that.
 local function remembering(f)
   local made, given_of = moonsand.sweep, setmetatable({}, { __mode = "k" })
   moonsand.sweep = function(given)
-    local sweep = made(given, 2)
+    local sweep = sweeps.new(given, 2)
     given_of[sweep] = given
     return sweep
   end
-  local back <close> = setmetatable({}, { __close = function() -- luacheck: ignore
+  local _ <close> = setmetatable({}, { __close = function()
     moonsand.sweep = made
   end })
   local value, box = f()
@@ -37,9 +45,11 @@ end
 local function run_file(path)
   local chunk, why = loadfile(path, "t")
   if not chunk then
-    error(in_file(why), 0)
+    error(in_file(path, why), 0)
   end
-  local ok, value, box, given = xpcall(remembering, in_file, function()
+  local ok, value, box, given = xpcall(remembering, function(err)
+    return in_file(path, err)
+  end, function()
     return chunk(path)
   end)
   if not ok then

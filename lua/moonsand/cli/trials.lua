@@ -1,9 +1,12 @@
 --- moonsand trials JOURNAL: what a sweep's journal holds, as a table, JSON or CSV.
-local json = require "moonsand.json"
+local csv = require "moonsand.study.csv"
+local jsonl = require "moonsand.study.jsonl"
 local live = require "moonsand.cli.live"
 local moonsand = require "moonsand"
+local moonsand_study = require "moonsand.study"
 local options = require "moonsand.options"
 local text = require "moonsand.text"
+local wide = require "moonsand.study.wide"
 
 local M = {}
 
@@ -17,36 +20,9 @@ function M.define(parser)
   c:option("--top", "Only the best so many, the best first."):argname "N"
   c:option("--metric", "Show this metric, too."):argname "NAME":count "*"
   c:mutex(
-    c:flag("--json", "One JSON object a line, with all metrics."),
+    c:flag("--json", "One JSON object a line, with all that is known."),
     c:flag("--csv", "CSV, with all parameters and metrics.")
   )
-end
-
--- JSON has no word for what is no number.
-local function finite(value)
-  if type(value) == "number" and (value ~= value or value == math.huge or value == -math.huge) then
-    return value ~= value and "nan" or value > 0 and "inf" or "-inf"
-  elseif type(value) == "table" then
-    local out = {}
-    for k, v in pairs(value) do
-      out[k] = finite(v)
-    end
-    return out
-  end
-  return value
-end
-
---- A trial as a plain table for JSON: without its series and reports, which are long.
----@param trial table
----@return table
-function M.plain(trial)
-  local out = {}
-  for k, v in pairs(trial) do
-    if k ~= "series" and k ~= "reports" and type(v) ~= "function" then
-      out[k] = finite(v)
-    end
-  end
-  return out
 end
 
 local function names_of(trials, field)
@@ -137,89 +113,55 @@ function M.text(trials, metrics)
   return table.concat(lines, "\n") .. "\n"
 end
 
-local function csv_cell(value)
-  if value == nil then
-    return ""
-  elseif type(value) == "number" then
-    if math.type(value) == "integer" then
-      return ("%d"):format(value)
+local function print_csv(study)
+  local columns, err = wide.columns(study, {})
+  if not columns then
+    error(err, 0)
+  end
+  local row = {}
+  for j, column in ipairs(columns) do
+    row[j] = csv.cell(column.name)
+  end
+  io.stdout:write(table.concat(row, ","), "\r\n")
+  for _, trial in ipairs(study) do
+    for j, column in ipairs(columns) do
+      row[j] = csv.cell(column.get(trial))
     end
-    local short = ("%.14g"):format(value)
-    return tonumber(short) == value and short or ("%.17g"):format(value)
-  end
-  local s = tostring(value)
-  -- A spreadsheet takes what begins like this for a formula.
-  if s:find "^[=+@\t\r-]" then
-    s = "'" .. s
-  end
-  return s:find '[",\r\n]' and '"' .. s:gsub('"', '""') .. '"' or s
-end
-
-local function print_csv(trials)
-  local params, metrics = names_of(trials, "params"), names_of(trials, "metrics")
-  local row = { "number", "state", "reason", "value", "wall_s" }
-  for _, name in ipairs(params) do
-    row[#row + 1] = csv_cell(name)
-  end
-  for _, name in ipairs(metrics) do
-    row[#row + 1] = csv_cell(name)
-  end
-  io.stdout:write(table.concat(row, ","), "\n")
-  for _, trial in ipairs(trials) do
-    row = { csv_cell(trial.number), csv_cell(trial.state), csv_cell(trial.reason), csv_cell(trial.value),
-      csv_cell(trial.wall_s) }
-    for _, name in ipairs(params) do
-      row[#row + 1] = csv_cell(trial.params and trial.params[name])
-    end
-    for _, name in ipairs(metrics) do
-      row[#row + 1] = csv_cell(trial.metrics and trial.metrics[name])
-    end
-    io.stdout:write(table.concat(row, ","), "\n")
+    io.stdout:write(table.concat(row, ","), "\r\n")
   end
 end
 
 --- The trials that the options ask for.
 ---@param study moonsand.Study
----@return table[]
+---@return moonsand.Study
 local function chosen(study, args)
   local state = args.failed and "failed" or args.state
   if args.failed and args.state and args.state ~= "failed" then
     error("--failed and --state " .. args.state .. " exclude each other", 0)
+  elseif args.top and state and state ~= "complete" then
+    error("--top is of complete trials; leave it away", 0)
+  elseif args.top then
+    return moonsand_study.new { trials = study:top(options.count("--top", args.top)), meta = study.meta }
   end
-  local list
-  if args.top then
-    if state and state ~= "complete" then
-      error("--top is of complete trials", 0)
-    end
-    list = study:top(options.count("--top", args.top))
-  else
-    list = study:trials()
-  end
-  local out = {}
-  for _, trial in ipairs(list) do
-    if not state or trial.state == state then
-      out[#out + 1] = trial
-    end
-  end
-  return out
+  return state and study:filter(state) or study
 end
 
 function M.main(args)
-  local study, err = moonsand.study(args.journal)
-  if not study then
+  local all, err = moonsand.study(args.journal)
+  if not all then
     error(err, 0)
   end
-  local trials = chosen(study, args)
+  local study = chosen(all, args)
   if args.json then
-    for _, trial in ipairs(trials) do
-      io.stdout:write(json.encode(M.plain(trial)), "\n")
+    for _, trial in ipairs(study) do
+      io.stdout:write(jsonl.line(trial), "\n")
     end
   elseif args.csv then
-    print_csv(trials)
-  elseif #trials == 0 then
-    io.stdout:write(#study:trials() == 0 and "the journal has no trials\n" or "no such trials\n")
+    print_csv(study)
+  elseif #study == 0 then
+    io.stdout:write(#all == 0 and "the journal has no trials yet\n" or "no such trials\n")
   else
-    io.stdout:write(M.text(trials, args.metric))
+    io.stdout:write(M.text(study, args.metric))
   end
   return 0
 end
