@@ -537,14 +537,45 @@ function Study:sqlite(path, options)
   return require "moonsand.study.sqlite".write(self, path, options)
 end
 
---- Writes one HTML file with tables and charts: see moonsand.report.
+--- Writes one HTML file with tables and charts: see moonsand.report. Sections that plugins made (study.sections) stand
+--- before those of the options.
 ---@param path string
 ---@param options table?
 ---@return boolean? ok
 ---@return moonsand.Error? err
 function Study:report(path, options)
   path_given(path, "study:report", 2)
+  local sections = table.move(self.sections or {}, 1, #(self.sections or {}), 1, {})
+  if #sections > 0 and (options == nil or type(options) == "table") then
+    local given = {}
+    for name, value in pairs(options or {}) do
+      given[name] = value
+    end
+    for _, section in ipairs(type(given.sections) == "table" and given.sections or {}) do
+      sections[#sections + 1] = section
+    end
+    given.sections, options = sections, given
+  end
   return require "moonsand.report".write(self, path, options)
+end
+
+--- What a plugin's exporter of that name makes of the study. Raises when there is none; the rest is as it says.
+---@param name string
+---@param path string
+---@return any ok, any err
+function Study:export(name, path)
+  path_given(path, "study:export", 2)
+  local exporters = self.exporters or {}
+  if not exporters[name] then
+    local known = {}
+    for other in pairs(exporters) do
+      known[#known + 1] = other
+    end
+    table.sort(known)
+    error(("study:export: no plugin of this sweep has an exporter %s (there are: %s)"):format(options_.show(name),
+      #known > 0 and table.concat(known, ", ") or "none"), 2)
+  end
+  return exporters[name](self, path)
 end
 
 return M

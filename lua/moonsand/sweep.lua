@@ -50,6 +50,7 @@ local function make_pruner(self, level)
   local made = o.pruner ~= nil and pruners.new(o.pruner, {
     space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
     max_trials = o.max_trials,
+    objective = o.prune_by or o.goals[1].name or o.goals[1].f,
   }, extra_of(self._registry.pruners), level + 1)
   return made or nil
 end
@@ -179,18 +180,12 @@ local function close_all(runner)
 end
 
 local function take_up(self, runner, header)
-  local o = self._o
-  local old, err = journals.load(o.journal)
-  if not old then
-    return nil, err
-  end
-  local was = old.header and old.header.image
+  local was = runner.journal.header.image
   if was and header.image and was ~= header.image then
     self._warnings[#self._warnings + 1] = ("the trials before were run in the image %s, these in %s"):format(was,
       header.image)
   end
-  runner:resume(old.trials, o.resume == "failed")
-  return true
+  runner:resume(runner.journal, self._o.resume == "failed")
 end
 
 local function make_study(self, runner, header)
@@ -203,9 +198,6 @@ local function make_study(self, runner, header)
   else
     trials[1] = runner.best
   end
-  for _, text in ipairs(self._registry:warnings()) do
-    self._warnings[#self._warnings + 1] = text
-  end
   local meta = {}
   for k, v in pairs(header) do
     meta[k] = v
@@ -217,10 +209,15 @@ local function make_study(self, runner, header)
   meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,
     cached = runner.cached, failures = runner.failures }
   meta.warnings = self._warnings
-  local study = studies.new { trials = trials, meta = meta }
-  study.exporters = extra_of(self._registry.exporters)
+  local study = studies.new {
+    trials = trials, meta = meta, exporters = extra_of(self._registry.exporters),
+    failures = not o.keep and runner.failures or nil,
+  }
   study.sections = self._registry:write_sections(study)
   self._registry:fire("end", study)
+  for _, text in ipairs(self._registry:warnings()) do -- what the last hooks said, too
+    self._warnings[#self._warnings + 1] = text
+  end
   return study
 end
 
@@ -265,7 +262,7 @@ function Sweep:run(box)
     end
   end
   if o.journal then
-    journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume ~= nil })
+    journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume })
     if not journal then
       return nil, err
     end
@@ -273,11 +270,7 @@ function Sweep:run(box)
   end
   local _ <close> = close_all(runner)
   if o.resume then
-    local ok
-    ok, err = take_up(self, runner, header)
-    if not ok then
-      return nil, err
-    end
+    take_up(self, runner, header)
   end
   self._runner = runner
   local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore

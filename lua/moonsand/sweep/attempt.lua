@@ -3,7 +3,6 @@ local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local outcome = require "moonsand.sweep.outcome"
 local policy = require "moonsand.sweep.policy"
-local records = require "moonsand.sweep.trial"
 local sched = require "moonsand.sched"
 
 local M = {}
@@ -16,9 +15,8 @@ local function reported(self, hooks, step, metrics)
   local reports = trial.reports or {}
   trial.reports = reports
   if #reports < most_reports then
-    local report = { step = step, metrics = flat }
-    reports[#reports + 1] = report
-    self:append(records.report(trial, report, self.epoch + core.monotonic()))
+    reports[#reports + 1] = { step = step, metrics = flat }
+    self:append { type = "report", number = trial.number, attempts = trial.attempts, step = step, metrics = flat }
   end
   local pruner = self.pruner
   if not pruner or hooks.pruned then
@@ -53,7 +51,7 @@ local function attempt(self, trial, hooks)
   trial.state, trial.reason, trial.message = "running", nil, nil
   trial.metrics, trial.series, trial.reports = nil, nil, nil
   trial.started = self.epoch + core.monotonic()
-  self:append(records.record(trial, trial.started))
+  self:append(trial)
   hooks.trial, hooks.pruned = trial, false
   local result, err = self.executor:run(trial, hooks)
   self.handles[trial] = nil
@@ -106,7 +104,7 @@ local function again(self, trial, result, err)
   end
   local reason, message = trial.reason, trial.message
   trial.state = "waiting"
-  self:append(records.record(trial, self.epoch + core.monotonic()))
+  self:append(trial)
   self.registry:fire("run", { type = "retry", trial = trial, delay_s = delay })
   pause(self, delay)
   if self.err or self.cancelled then

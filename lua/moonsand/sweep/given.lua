@@ -55,6 +55,13 @@ local function resume(name, value, level)
   return value
 end
 
+local function fsync(name, value, level)
+  if value == "always" or value == "never" then
+    return value
+  end
+  return options.duration(name, value, level) -- a tail call: the level stays
+end
+
 local function args(name, value, level)
   if type(value) ~= "function" and type(value) ~= "table" then
     bad(name, value, "a list of words or a function of the parameters that returns one", level + 1)
@@ -69,7 +76,7 @@ M.schema = {
   space = any, where = any, constants = options.table, data = names, objective = any, direction = directions,
   sampler = any, pruner = any, seed = seed, jobs = options.count, workers = options.count, retry = policy.retry,
   halt = policy.halt, fail_fast = options.flag, target = number, max_trials = options.count,
-  max_time = options.duration, journal = options.text, resume = resume, fsync = any, cache = cache,
+  max_time = options.duration, journal = options.text, resume = resume, fsync = fsync, cache = cache,
   plugins = options.table, timeout = options.duration, args = args, files = options.table, env = options.table,
   on_trial = options.func, keep = options.flag, trust_key = options.text, title = options.text,
 }

@@ -2,21 +2,31 @@
 --- All of it comes out of a container: it is hostile, and is bounded and made harmless here.
 local errors = require "moonsand.errors"
 local json = require "moonsand.json"
+local records = require "moonsand.sweep.trial"
 local text = require "moonsand.text"
 
 local M = {}
 
-M.most_points = 4096 -- of a series; more are thinned evenly
-local most_metrics, most_series, most_named = 1000, 64, 8
-local longest_name, longest_text, longest_message = 200, 500, 500
+local max = records.max
+local most_named = 8 -- metrics, in a message
 local deepest = 16
 
 local is_finite = function(n)
   return n == n and n ~= math.huge and n ~= -math.huge
 end
 
+local find = string.find
+
+-- text.harmless() with its dots at most that long; what is harmless already, as nearly all is, costs little.
+local function harmless(s, most)
+  if #s <= most and not find(s, "[^\33-\126]") then
+    return s
+  end
+  return text.harmless(s, most - 3)
+end
+
 local function message(s)
-  return text.harmless(s, longest_message - 3) -- and the dots
+  return harmless(s, max.message)
 end
 
 -- Kept as they stand: how many there are is known only at the end, and which of too many stay must not be chance.
@@ -34,15 +44,9 @@ local function cut(t, most)
 end
 
 local function thin(list, convert)
-  local n, out = #list, {}
-  if n <= M.most_points then
-    for i = 1, n do
-      out[i] = convert(list[i])
-    end
-    return out
-  end
-  for i = 1, M.most_points do -- the first and the last stay
-    out[i] = convert(list[1 + (i - 1) * (n - 1) // (M.most_points - 1)])
+  local out = {}
+  for i, v in ipairs(records.thin(list, max.points)) do
+    out[i] = convert(v)
   end
   return out
 end
@@ -52,7 +56,7 @@ local function point(v)
 end
 
 local function label(v)
-  return type(v) == "number" and v or text.harmless(tostring(v), longest_name)
+  return type(v) == "number" and v or harmless(tostring(v), max.label)
 end
 
 --- An array of numbers, null among them being "not a number", or, under a name that ends in ".index", one of labels.
@@ -80,7 +84,7 @@ local function member(out, name, v, depth)
     out.metrics[name] = v
     out.count = out.count + 1
   elseif kind == "string" then
-    out.metrics[name] = text.harmless(v, longest_text)
+    out.metrics[name] = harmless(v, max.text)
     out.count = out.count + 1
   elseif kind == "table" and depth < deepest then
     if v[1] ~= nil then
@@ -100,13 +104,7 @@ function walk(out, object, prefix, depth)
     if type(k) ~= "string" then
       k = tostring(k)
     end
-    -- The usual name needs no second look.
-    if #k > longest_name or k:find "[^\32-\126]" then
-      k = text.harmless(k, longest_name)
-    end
-    if prefix then
-      k = prefix .. k
-    end
+    k = harmless(prefix and prefix .. k or k, max.name)
     -- { "a.b": 1, "a": { "b": 2 } }: what stands there by that very name is it.
     if not prefix or out.metrics[k] == nil then
       member(out, k, v, depth)
@@ -124,10 +122,8 @@ function M.flatten(object)
     if type(v) == "table" and v[1] == nil then
       nested = nested or {}
       nested[k] = v
-    elseif type(k) == "string" and #k <= longest_name and not k:find "[^\32-\126]" then
-      member(out, k, v, 1)
     else
-      walk(out, { [k] = v }, nil, 1)
+      member(out, harmless(tostring(k), max.name), v, 1)
     end
   end
   -- "series" is where the helper module puts them: it is no part of their names.
@@ -138,14 +134,14 @@ function M.flatten(object)
   end
   if nested then
     for k, v in pairs(nested) do
-      walk(out, v, text.harmless(tostring(k), longest_name) .. ".", 2)
+      walk(out, v, harmless(tostring(k), max.name) .. ".", 2)
     end
   end
-  if out.count > most_metrics then
-    cut(out.metrics, most_metrics)
+  if out.count > max.scalars then
+    cut(out.metrics, max.scalars)
   end
   if out.series then
-    cut(out.series, most_series)
+    cut(out.series, max.series)
   end
   return out.metrics, out.series
 end

@@ -165,7 +165,7 @@ local settle_twins
 -- Everything that follows from a trial's end.
 local function finish(self, trial)
   trial.args = nil
-  self:append(records.record(trial, self.epoch + core.monotonic()))
+  self:append(trial)
   if self.cache then
     self.cache:put(trial)
   end
@@ -250,7 +250,6 @@ local function complete_trial(self, trial, canonical)
   end
   trial.args = args
   trial.key = key.of(self.context, canonical, args)
-  return trial
 end
 
 --- True when the trial needs no run of its own: it has ended, or will with the one that is like it.
@@ -295,7 +294,8 @@ local function draw(self)
     return false
   end
   self.asked = self.asked + 1
-  local trial = complete_trial(self, { number = self.asked, params = params, state = "waiting", attempts = 0 }, canonical)
+  local trial = { number = self.asked, params = params, state = "waiting", attempts = 0 }
+  complete_trial(self, trial, canonical)
   if self.o.keep then
     self.trials[self.asked] = trial
   end
@@ -377,32 +377,26 @@ local function work_in_tasks(self)
 end
 
 --- Goes on where an earlier run of the sweep was: takes over its trials, and has those run that have not ended.
----@param earlier table[] by number, maybe with holes
+---@param journal moonsand.sweep.Journal
 ---@param only_failed boolean
-function Runner:resume(earlier, only_failed)
-  local numbers = {}
-  for number in pairs(earlier) do
-    numbers[#numbers + 1] = number
+function Runner:resume(journal, only_failed)
+  local open = {}
+  for _, trial in ipairs(journal:again(only_failed and "failed" or true)) do
+    open[trial] = not only_failed or trial.state == "failed"
   end
-  table.sort(numbers)
-  for _, number in ipairs(numbers) do
-    local trial = earlier[number]
+  self.asked = journal.last
+  for _, trial in ipairs(journal.trials) do
     local canonical = key.canonical(trial.params)
     self.known[canonical] = (self.known[canonical] or 0) + 1
     self.known_left = self.known_left + 1
-    self.asked = math.max(self.asked, number)
     if self.o.keep then
-      self.trials[number] = trial
+      self.trials[trial.number] = trial
     end
-    local failed = trial.state == "failed"
-    local ended = trial.state == "complete" or trial.state == "pruned" or failed
-    -- Neither says anything about the program.
-    local open = not ended or failed and (trial.reason == "cancelled" or trial.reason == "engine")
-    if only_failed and failed or not only_failed and open then
+    if open[trial] then
       complete_trial(self, trial, canonical)
       trial.state, trial.attempts = "waiting", trial.attempts or 0
       push(self, trial)
-    elseif ended then
+    elseif records.is_finished(trial) then
       if self.cache then
         self.cache:put(trial)
       end

@@ -208,7 +208,7 @@ function M.new(given, ctx, extra, level)
       return sampler
     end
   end
-  return unknown(name, extra, level)
+  unknown(name, extra, level) -- no tail call: the level of its error counts on it
 end
 
 return M

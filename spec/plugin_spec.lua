@@ -1,0 +1,358 @@
+--- Plugins: how they are found and checked, what they can do, and what becomes of one that fails.
+local moonsand = require "moonsand"
+
+local noop = moonsand.executors.noop
+
+describe("plugins", function()
+  local dir
+
+  before_each(function()
+    dir = os.tmpname()
+    os.remove(dir)
+    os.execute("mkdir -p " .. dir)
+  end)
+
+  after_each(function()
+    os.execute("rm -rf " .. dir)
+  end)
+
+  local function write(name, text)
+    local path = dir .. "/" .. name
+    local f <close> = assert(io.open(path, "w"))
+    f:write(text)
+    return path
+  end
+
+  local function read(path)
+    local f <close> = assert(io.open(path))
+    return f:read "a"
+  end
+
+  local function sweep(plugins, more)
+    local o = { space = { n = moonsand.range(1, 5) }, objective = "v", plugins = plugins }
+    for k, v in pairs(more or {}) do
+      o[k] = v
+    end
+    return moonsand.sweep(o)
+  end
+
+  local function run(plugins, more, f)
+    return sweep(plugins, more):run(noop { f = f or function(p)
+      return { v = p.n, name = "=x" }
+    end })
+  end
+
+  local function plugin(setup, more)
+    local p = { api = 1, name = "mine", setup = setup }
+    for k, v in pairs(more or {}) do
+      p[k] = v
+    end
+    return p
+  end
+
+  describe("are found", function()
+    local good = 'return { api = 1, name = "good", setup = function(host) host:on("end", function(study) '
+      .. 'study.meta.seen = "%s" end) end }'
+
+    it("by path", function()
+      assert.equal("path", run({ write("good.lua", good:format "path") }).meta.seen)
+    end)
+
+    it("by name, in $MOONSAND_PLUGINS and then beside the library", function()
+      local first = write("good.lua", good:format "variable")
+      write("retry.lua", good:format "mine")
+      local p = assert(io.popen(("MOONSAND_PLUGINS=/nowhere:%s lua5.4 -e %q"):format(dir, [[
+        local moonsand = require "moonsand"
+        print(moonsand.plugin "good".name, moonsand.plugin "retry".name, moonsand.plugin "csv".name)
+        print(moonsand.plugin_path()[1], moonsand.plugin_path()[2])]])))
+      assert.equal(("good\tgood\tcsv\n/nowhere\t%s\n"):format(dir), p:read "a")
+      p:close()
+      assert.is_string(first)
+    end)
+
+    it("by name only: no file is looked at that nobody named", function()
+      write("bad.lua", "error 'never'")
+      local p = assert(io.popen(("MOONSAND_PLUGINS=%s lua5.4 -e %q 2>&1"):format(dir, [[
+        local moonsand = require "moonsand"
+        moonsand.sweep { space = { n = 1 }, objective = "v", plugins = { "csv", { "retry" } } }]])))
+      assert.matches("plugin 'csv' needs the option 'path', a string", p:read "a")
+      p:close()
+    end)
+
+    it("not when there is none, or the name is none", function()
+      local good_, err = pcall(sweep, { "nothing_like_it" })
+      assert.is_false(good_)
+      assert.matches("there is no plugin 'nothing_like_it': looked for .*plugins/nothing_like_it%.lua", err)
+      for name, pattern in pairs { ["./no.lua"] = "there is no plugin ./no.lua", ["a b"] = "is no plugin's name",
+        ["../retry"] = "there is no plugin", [".."] = "is no plugin's name" } do
+        assert.matches(pattern, select(2, pcall(sweep, { name })))
+      end
+      assert.matches("a plugin is a name or a path, not 5", select(2, pcall(sweep, { 5 })))
+    end)
+  end)
+
+  it("have options that are checked", function()
+    local seen
+    local p = plugin(function(_, opts)
+      seen = opts
+    end, { options = {
+      path = "string", n = { type = "integer", default = 7 }, must = { type = "number", required = true },
+    } })
+    sweep { { p, path = "x", must = 1.5 } }
+    assert.same({ path = "x", n = 7, must = 1.5 }, seen)
+    local function bad(pattern, use)
+      local good, err = pcall(function()
+        return (sweep { use })
+      end)
+      assert.is_false(good)
+      assert.matches(pattern, err)
+    end
+    bad("plugin 'mine' has no option 'pat'; did you mean 'path'?", { p, must = 1, pat = 2 })
+    bad("plugin 'mine': option 'path' is a string, got 5", { p, must = 1, path = 5 })
+    bad("plugin 'mine': option 'n' is a integer, got 1.5", { p, must = 1, n = 1.5 })
+    bad("plugin 'mine' needs the option 'must', a number", { p })
+  end)
+
+  describe("that fail are named, and the sweep goes on:", function()
+    local function check(pattern, use)
+      local study = assert(run { use })
+      assert.equal(5, #study:trials "complete")
+      assert.equal(1, #study.meta.warnings)
+      assert.matches(pattern, study.meta.warnings[1])
+      assert.is_nil(study.meta.warnings[1]:find "%c")
+    end
+
+    it("another api, no table, no setup, no Lua, a file that raises", function()
+      check("^plugin 'mine': it is written for api 2; this is api 1$", plugin(function() end, { api = 2 }))
+      check("a%.lua': .*a%.lua: its file returns a number, not a table", write("a.lua", "return 5"))
+      check("b%.lua': .*b%.lua: it has no setup function", write("b.lua", "return { api = 1, name = 'b' }"))
+      check("c%.lua': .*c%.lua:1: .*expected", write("c.lua", "return return"))
+      check("d%.lua': .*d%.lua:1: dear me", write("d.lua", "error 'dear me\27[31m'"))
+      check("e%.lua': ", write("e.lua", "\27Lua binary"))
+    end)
+
+    it("a setup that raises", function()
+      check("^plugin 'mine': its setup raised: .*no way", plugin(function()
+        error "no way"
+      end))
+    end)
+
+    it("a hook that raises, each time", function()
+      local n = 0
+      local study = assert(run { plugin(function(host)
+        host:on("trial", function()
+          n = n + 1
+          error "no"
+        end)
+        host:on("run", function()
+          error({})
+        end)
+      end) })
+      assert.equal(5, n)
+      assert.equal(5, #study:trials "complete")
+      local text = table.concat(study.meta.warnings, "\n")
+      assert.matches("plugin 'mine': its 'trial' hook raised: [^\n]*no %(5 times%)", text)
+      assert.matches("plugin 'mine': its 'run' hook raised: table", text)
+    end)
+
+    it("a policy, a section", function()
+      local study = assert(run({ plugin(function(host)
+        host:policy("retry", function()
+          error "retry"
+        end)
+        host:policy("halt", function()
+          error "halt"
+        end)
+        host:section(function()
+          error "section"
+        end)
+        host:section(function()
+          return "text"
+        end)
+      end) }, nil, function(p)
+        return p.n > 1 and { v = p.n } or nil
+      end))
+      assert.equal(4, #study:trials "complete")
+      assert.same({}, study.sections)
+      local text = table.concat(study.meta.warnings, "\n")
+      for _, pattern in ipairs { "'retry' raised", "'halt' raised", "its section raised", "its section is not {" } do
+        assert.matches(pattern, text)
+      end
+    end)
+  end)
+
+  it("that are fatal end the sweep", function()
+    local function setup(host)
+      host:on("trial", function(trial)
+        if trial.number == 2 then
+          error "disk full"
+        end
+      end)
+    end
+    for _, use in ipairs { plugin(setup, { fatal = true }), { plugin(setup), fatal = true } } do
+      local study, err, so_far = run { use }
+      assert.is_nil(study)
+      assert.matches("plugin 'mine': its 'trial' hook raised: .*disk full; it is fatal", err.message)
+      assert.equal(2, #so_far)
+    end
+    local good, err = pcall(sweep, { plugin(function()
+      error "no way"
+    end, { fatal = true }) })
+    assert.is_false(good)
+    assert.matches("plugin 'mine': its setup raised: .*no way", err)
+  end)
+
+  it("say what their setup did wrong", function()
+    for pattern, setup in pairs {
+      ["there is no event \"trail\" %(there are end, run, trial%)"] = function(host)
+        host:on("trail", print)
+      end,
+      ["host:sampler wants a function, got a number"] = function(host)
+        host:sampler("x", 5)
+      end,
+      ["there is no policy \"stop\" %(there are halt, retry%)"] = function(host)
+        host:policy("stop", print)
+      end,
+    } do
+      assert.matches(pattern, run({ plugin(setup) }).meta.warnings[1])
+    end
+  end)
+
+  it("are told of the run, each trial and the end", function()
+    local seen = {}
+    local study = assert(run({ plugin(function(host)
+      for _, event in ipairs { "run", "trial", "end" } do
+        host:on(event, function(value)
+          seen[#seen + 1] = { event, value.type or value.number or #value }
+        end)
+      end
+      host:warn "mind this"
+    end) }, { max_trials = 3, retry = 1 }, function(p, _, trial)
+      return { v = p.n }, p.n == 2 and trial.attempts == 1 and { status = "lost" } or nil
+    end))
+    assert.same({
+      { "run", "begin" }, { "trial", 1 }, { "run", "retry" }, { "trial", 2 }, { "trial", 3 }, { "end", 3 },
+    }, seen)
+    assert.same({ "plugin 'mine': mind this" }, study.meta.warnings)
+  end)
+
+  it("bring samplers, pruners, policies, exporters and sections", function()
+    local calls = {}
+    local p = plugin(function(host)
+      host:sampler("backwards", function(given)
+        local n = given.from
+        return { ask = function()
+          n = n - 1
+          return n >= 1 and { n = n } or nil
+        end }
+      end)
+      host:pruner("all", function()
+        return { report = function()
+          return true
+        end }
+      end)
+      host:policy("halt", function(trial, progress)
+        return trial.number == 3 and "three are enough, of " .. progress.total or nil
+      end)
+      host:exporter("list", function(study, path)
+        calls[#calls + 1] = { #study, path }
+        return true
+      end)
+      host:section(function(study)
+        return { title = "Trials", columns = { "n" }, rows = { { #study } } }
+      end)
+    end)
+    local options = { sampler = { name = "backwards", from = 5 }, pruner = "all" }
+    local study = assert(run({ p }, options, function(params, report)
+      if params.n == 3 then
+        report(1, { v = 1 })
+      end
+      return { v = params.n }
+    end))
+    assert.same({ 4, 3, 2 }, study:column "n")
+    assert.same({ "complete", "pruned", "complete" }, study:column "state")
+    assert.equal("three are enough, of 5", study.meta.stopped)
+    assert.is_true(study:export("list", "x"))
+    assert.same({ { 3, "x" } }, calls)
+    assert.same({ { title = "Trials", columns = { "n" }, rows = { { 3 } } } }, study.sections)
+    assert.has_error(function()
+      study:export("lists", "x")
+    end, 'study:export: no plugin of this sweep has an exporter "lists" (there are: list)')
+  end)
+
+  describe("retry", function()
+    local function failing(status, times)
+      local n = 0
+      return function(p)
+        if p.n == 2 then
+          n = n + 1
+          if n <= times then
+            return { v = 1 }, { status = status }
+          end
+        end
+        return { v = p.n }
+      end
+    end
+
+    it("tries for the reasons that it is given, so often", function()
+      local use = { "retry", times = 3, on = { "timeout", "error" } }
+      assert.equal(4, run({ use }, nil, failing("timeout", 3))[2].attempts)
+      local trial = run({ use }, nil, failing("exit", 9))[2]
+      assert.same({ "failed", 4 }, { trial.state, trial.attempts })
+      assert.equal(1, run({ use }, nil, failing("oom", 1))[2].attempts)
+    end)
+
+    it("waits longer and longer", function()
+      local delays = {}
+      assert(run({ { "retry", times = 3, delay = 0.001, factor = 3, longest = 0.008 }, plugin(function(host)
+        host:on("run", function(event)
+          delays[#delays + 1] = event.delay_s
+        end)
+      end) }, nil, failing("lost", 3)))
+      assert.same({ "0.001", "0.003", "0.008" }, { tostring(delays[1]), tostring(delays[2]), tostring(delays[3]) })
+    end)
+
+    it("says what a reason is", function()
+      assert.matches('its setup raised: on: there is no reason "lots" %(there are engine, error, invalid_value, lost',
+        run({ { "retry", on = { "lots" } } }).meta.warnings[1])
+    end)
+  end)
+
+  describe("csv", function()
+    it("writes each trial when it has ended, and no formula", function()
+      local path = dir .. "/out.csv"
+      local at_three
+      local study = assert(run({ { "csv", path = path } }, { on_trial = function(trial)
+        if trial.number == 3 then
+          at_three = read(path)
+        end
+      end }, function(p)
+        if p.n == 1 then
+          return nil, { status = "exit", stderr = '-1+cmd|" /C calc"!A0, "b"' }
+        end
+        return { v = p.n / 3, name = "=x", other = true }
+      end))
+      assert.same({}, study.meta.warnings)
+      local text = read(path)
+      assert.equal(at_three, text:sub(1, #at_three))
+      local lines = {}
+      for line in text:gmatch "[^\n]+" do
+        lines[#lines + 1] = line:gsub("(%d,[%a_]*,[%a_]*,%d),[^,]*", "%1,T")
+      end
+      assert.equal("number,state,reason,attempts,wall_s,value,message,n,name,other,v", lines[1])
+      assert.equal([[1,failed,error,1,T,,"'-1+cmd|"" /C calc""!A0, ""b""",1,,,]], lines[2])
+      assert.equal("3,complete,,1,T,1,,3,'=x,true,1", lines[4])
+      assert.equal(6, #lines)
+      assert.equal(4, select(2, at_three:gsub("\n", "")))
+    end)
+
+    it("has the columns that it is given, and says when the file cannot be written", function()
+      local path = dir .. "/out.csv"
+      assert(run { { "csv", path = path, metrics = { "v", "no" } } })
+      assert.matches("^number,[%w_,]+,n,v,no\n1,complete", read(path))
+      local study = assert(run { { "csv", path = dir .. "/no/out.csv" } })
+      assert.equal(5, #study:trials "complete")
+      assert.matches("plugin 'csv': its 'run' hook raised: .*/no/out.csv cannot be written", study.meta.warnings[1])
+    end)
+  end)
+end)

@@ -1,0 +1,232 @@
+--- Walk-forward: windows, and what is chosen in one part of each and tried in the other.
+local errors = require "moonsand.errors"
+local moonsand = require "moonsand"
+
+local walkforward = moonsand.plugin "walkforward"
+local windows, run = walkforward.windows, walkforward.run
+
+local function bounds(list)
+  local out = {}
+  for i, w in ipairs(list) do
+    assert(w.number == i)
+    out[i] = { w.train.from, w.train.to, w.test.from, w.test.to }
+  end
+  return out
+end
+
+describe("walk-forward windows", function()
+  it("roll", function()
+    assert.same({ { 0, 50, 50, 70 }, { 20, 70, 70, 90 } }, bounds(windows { bars = 100, train = 50, test = 20 }))
+    assert.same({ { 0, 50, 50, 70 }, { 30, 80, 80, 100 } },
+      bounds(windows { bars = 100, train = 50, test = 20, step = 30 }))
+  end)
+
+  it("are anchored", function()
+    assert.same({ { 0, 50, 50, 70 }, { 0, 70, 70, 90 } },
+      bounds(windows { bars = 100, train = 50, test = 20, anchored = true }))
+  end)
+
+  it("leave a gap", function()
+    assert.same({ { 0, 50, 55, 75 }, { 20, 70, 75, 95 } },
+      bounds(windows { bars = 100, train = 50, test = 20, gap = 5 }))
+  end)
+
+  it("fill the data when they fit exactly", function()
+    assert.same({ { 0, 60, 60, 100 } }, bounds(windows { bars = 100, train = 60, test = 40 }))
+    local list = windows { bars = 2148, train = 1000, test = 250 }
+    assert.equal(4, #list)
+    assert.same({ from = 2000 - 250, to = 2000 }, list[4].test)
+  end)
+
+  it("carry the dates of their ends", function()
+    local list = windows { labels = { "a", "b", "c", "d", "e" }, train = 2, test = 1 }
+    assert.same({ 3, "c", "d", "e", "e" },
+      { #list, list[3].train.first, list[3].train.last, list[3].test.first, list[3].test.last })
+  end)
+
+  it("raise for what makes no sense, in the caller's line", function()
+    for pattern, o in pairs {
+      ["100 bars are too few for one window of 90 %+ 0 %+ 20"] = { bars = 100, train = 90, test = 20 },
+      ["train is a whole number of at least 1, got 0"] = { bars = 100, train = 0, test = 20 },
+      ["step is a whole number of at least 1, got 0"] = { bars = 100, train = 10, test = 20, step = 0 },
+      ["gap is a whole number of at least 0, got %-1"] = { bars = 100, train = 10, test = 20, gap = -1 },
+      ["bars is a whole number of at least 2, got nil"] = { train = 10, test = 20 },
+      ["test is a whole number of at least 1, got 1.5"] = { bars = 100, train = 10, test = 1.5 },
+      ["there are 2 labels for 3 bars"] = { bars = 3, train = 1, test = 1, labels = { "a", "b" } },
+      ["has no option 'tests'"] = { bars = 100, train = 10, tests = 5 },
+    } do
+      local good, err = pcall(function()
+        windows(o) -- to blame
+      end)
+      assert.is_false(good)
+      assert.matches(pattern, err)
+      assert.matches("^spec/walkforward_spec.lua:", err)
+    end
+  end)
+end)
+
+describe("walk-forward", function()
+  local dir, ran
+  local list = windows { bars = 100, train = 50, test = 20, labels = (function()
+    local labels = {}
+    for i = 1, 100 do
+      labels[i] = ("2020-%03d"):format(i)
+    end
+    return labels
+  end)() }
+
+  before_each(function()
+    dir = os.tmpname()
+    os.remove(dir)
+    os.execute("mkdir -p " .. dir)
+    ran = {}
+  end)
+
+  after_each(function()
+    os.execute("rm -rf " .. dir)
+  end)
+
+  -- In-sample the best n is the window's beginning / 10 + 1; out-of-sample the value is a tenth.
+  local function program(p)
+    ran[#ran + 1] = { p.n, p.from, p.to }
+    local length = p.to - p.from
+    if length == 50 then
+      return { v = 100 - math.abs(p.n - (p.from / 10 + 1)), length = length }
+    end
+    return { v = p.n + 0.5, length = length }
+  end
+
+  local function walk(options, f)
+    local sweep = { space = { n = moonsand.range(1, 5), kind = { "a", "b" } }, where = function(p)
+      return p.kind == "a"
+    end, constants = { cash = 10000 }, objective = "v" }
+    local o = { windows = list, sweep = sweep }
+    for k, v in pairs(options or {}) do
+      if k == "sweep" then
+        for name, value in pairs(v) do
+          sweep[name] = value
+        end
+      else
+        o[k] = v
+      end
+    end
+    return run(moonsand.executors.noop { f = f or program }, o)
+  end
+
+  it("chooses in-sample and tries the choice out-of-sample, window by window", function()
+    local told = {}
+    local study = assert(walk { on_window = function(window)
+      told[#told + 1] = window.number
+    end })
+    assert.same({ 1, 2 }, told)
+    assert.same({ 12, 12 }, { #ran, #study })
+    assert.same({ { 1, 50, 70 }, { 3, 70, 90 } }, { ran[6], ran[12] })
+    local walked = study.meta.walkforward
+    local first, second = walked.windows[1], walked.windows[2]
+    assert.same({ n = 1, kind = "a", cash = 10000 }, first.params)
+    assert.same({ 100, 1.5, 1, 6, 5 },
+      { first.in_value, first.out_value, first.in_trial, first.out_trial, first.trials })
+    assert.same({ n = 3, kind = "a", cash = 10000 }, second.params)
+    assert.same({ 100, 3.5, 9, 12 }, { second.in_value, second.out_value, second.in_trial, second.out_trial })
+    assert.same({ from = "2020-021", to = "2020-070" }, second.in_sample)
+    assert.same({ from = "2020-071", to = "2020-090" }, second.out_of_sample)
+    assert.same({ v = 3.5, length = 20 }, second.metrics)
+    assert.same({ 100, 2.5, 0.025 }, { walked.in_mean, walked.out_mean, walked.efficiency })
+    for i, trial in ipairs(study:trials()) do
+      assert.equal(i, trial.number)
+      assert.equal(i > 6 and 2 or 1, trial.params.window)
+      assert.equal(i % 6 == 0 and "out-of-sample" or "in-sample", trial.params.segment)
+    end
+    local names = {}
+    for i, one in ipairs(study.meta.params) do
+      names[i] = one.name
+    end
+    assert.same({ "cash", "from", "kind", "n", "segment", "to", "window" }, names)
+  end)
+
+  it("gives a table for the report", function()
+    local study = assert(walk())
+    local section = walkforward.section(study)
+    assert.same({ section }, study.sections)
+    assert.same({ 1, "2020-001 - 2020-050", "2020-051 - 2020-070", "cash = 10000, kind = a, n = 1", 100, 1.5, "" },
+      section.rows[1])
+    assert.equal(#section.columns, #section.rows[1])
+    assert.matches("out%-of%-sample 2.5: 2 %% of it was kept", section.text)
+    -- A sweep of its own has no windows, and no such section.
+    local plain = moonsand.sweep { space = { n = 1 }, objective = "v", plugins = { "walkforward" } }
+    assert.same({}, assert(plain:run(moonsand.executors.noop { f = function()
+      return { v = 1 }
+    end })).sections)
+  end)
+
+  it("goes on where it was", function()
+    local options = { sweep = { journal = dir .. "/wf.jsonl", resume = true } }
+    local study, err, so_far = walk(options, function(p)
+      if #ran == 8 then
+        return nil, errors.new("denied", "enough")
+      end
+      return program(p)
+    end)
+    assert.is_nil(study)
+    assert.equal("denied", err.code)
+    assert.equal(9, #so_far)
+    ran = {}
+    study = assert(walk(options))
+    assert.same({ { 3, 20, 70 }, { 4, 20, 70 }, { 5, 20, 70 }, { 3, 70, 90 } }, ran)
+    assert.equal(12, #study)
+    assert.equal(3.5, study.meta.walkforward.windows[2].out_value)
+    for _, name in ipairs { "wf.1.jsonl", "wf.1.test.jsonl", "wf.2.jsonl", "wf.2.test.jsonl" } do
+      assert(moonsand.study(dir .. "/" .. name))
+    end
+  end)
+
+  it("goes on after a window that has no choice, and says so", function()
+    local study = assert(walk(nil, function(p)
+      return p.from ~= 0 and program(p) or nil
+    end))
+    local first, second = study.meta.walkforward.windows[1], study.meta.walkforward.windows[2]
+    assert.same({ "no trial in-sample has a value" }, { first.reason, first.params, first.out_value })
+    assert.equal(3.5, second.out_value)
+    study = assert(walk(nil, function(p)
+      return p.from ~= 50 and program(p) or nil
+    end))
+    first = study.meta.walkforward.windows[1]
+    assert.matches("the program wrote no result", first.reason)
+    assert.same({ 100 }, { first.in_value, first.out_value })
+  end)
+
+  it("ends when a sweep is stopped", function()
+    local current
+    local study = assert(walk({ on_sweep = function(sweep)
+      current = sweep
+    end, sweep = { on_trial = function(trial)
+      if trial.params.from == 0 and trial.number == 2 then
+        current:stop()
+      end
+    end } }))
+    assert.same({ "stop", 1, 2 }, { study.meta.stopped, #study.meta.walkforward.windows, #study })
+    assert.matches("stopped before the end", study.meta.walkforward.windows[1].reason)
+  end)
+
+  it("raises for what makes no sense, in the caller's line", function()
+    for pattern, options in pairs {
+      ["a choice is by one objective"] = { sweep = { objective = { { "a" }, { "b" } } } },
+      ["the space has a parameter 'from', too"] = { sweep = { space = { from = 1 } } },
+      ["leave keep = false away"] = { sweep = { keep = false } },
+      ["has no option 'window'"] = { window = 1 },
+    } do
+      local good, err = pcall(function()
+        return (walk(options))
+      end)
+      assert.is_false(good)
+      assert.matches(pattern, err)
+    end
+    local good, err = pcall(function()
+      local study = run(moonsand.executors.noop { f = program }, { windows = list, sweep = { space = { n = {} },
+        objective = "v" } })
+      return study
+    end)
+    assert.is_false(good)
+    assert.matches("^spec/walkforward_spec.lua:%d+: space.n", err)
+  end)
+end)
