@@ -1,0 +1,191 @@
+--- A study as one HTML file that needs nothing else: no network, no server, no library.
+---
+---     local report = require "moonsand.report"
+---     assert(report.write(study, "sma.html", { title = "SMA cross on GOOG", curves = { 7, 31 } }))
+---
+--- The trials stand in the page as JSON; a script in the page draws them. Names, parameters, metrics and messages come
+--- from programs that nobody trusts: they are data for the script and never markup, and the page's policy lets nothing
+--- run or load but what was written here.
+local base64 = require "moonsand.base64"
+local core = require "moonsand.core"
+local data = require "moonsand.report.data"
+local encode = require "moonsand.report.encode"
+local errors = require "moonsand.errors"
+local options = require "moonsand.options"
+
+local M = {}
+
+-- They make one script, in this order.
+local scripts = {
+  "base", "model", "plot", "summary", "detail", "filter", "table", "scatter", "heatmap", "parallel", "curves",
+  "walkforward", "lists", "main",
+}
+
+local function list_of(kind)
+  return function(name, value, level)
+    options.table(name, value, level + 1)
+    for i = 1, #value do
+      local item = value[i]
+      if kind == "number" and not math.tointeger(item) or kind == "table" and type(item) ~= "table" then
+        error(("option '%s': item %d is not %s"):format(name, i, kind == "number" and "a trial's number" or "a table"),
+          level + 1)
+      end
+    end
+    return value
+  end
+end
+
+local schema = {
+  title = options.text, curves = list_of "number", x = options.text, y = options.text, sections = list_of "table",
+  max_trials = options.count,
+}
+
+---@class moonsand.ReportOptions
+---@field title string? heading of the page; default: the script's name
+---@field curves integer[]? numbers of the trials whose series are drawn, 40 at most; default: the best 5 that have any
+---@field x string? parameter along the heatmap; default: the most important one
+---@field y string? parameter up the heatmap; default: the next most important one
+---@field sections { title: string, text: string?, columns: string[]?, rows: any[][]? }[]? at the end of the page
+---@field max_trials integer? trials that the page holds at most; default 20,000
+
+local function read(name, extension)
+  local path, why = package.searchpath("moonsand.report." .. name, (package.path:gsub("%.lua", extension)))
+  local f = path and io.open(path, "r")
+  if not f then
+    return errors.fail("io", ("the report's %s%s is missing; install moonsand again (%s)"):format(
+      name, extension, path or why:gsub("%s+", " ")))
+  end
+  local text = f:read "a"
+  f:close()
+  if not text then
+    return errors.fail("io", "cannot read " .. path)
+  end
+  return text
+end
+
+-- The policy names what may run by its hash, so markup that got in all the same would be dead.
+local function source(text)
+  local hex, err = core.sha256(text)
+  if not hex then
+    return nil, err
+  end
+  return "'sha256-" .. base64.encode((hex:gsub("%x%x", function(byte)
+    return string.char(tonumber(byte, 16))
+  end))) .. "'"
+end
+
+local function parts()
+  local style, err = read("page", ".css")
+  if not style then
+    return nil, err
+  end
+  local pieces = { "(() => {\n\"use strict\";\n" }
+  for _, name in ipairs(scripts) do
+    local piece
+    piece, err = read(name, ".js")
+    if not piece then
+      return nil, err
+    end
+    pieces[#pieces + 1] = piece
+  end
+  pieces[#pieces + 1] = "})();\n"
+  return { style = style, script = table.concat(pieces) }
+end
+
+local page = [[
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src %s; script-src %s; img-src data:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<meta name="generator" content="moonsand %s">
+<title>%s</title>
+<link rel="icon" href="data:image/svg+xml,%%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%%3E%%3Cpath d='M10.5 1.5A6.5 6.5 0 1 0 14.5 10 5.2 5.2 0 0 1 10.5 1.5z' fill='%%23c08a3e'/%%3E%%3C/svg%%3E">
+<style>%s</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the content</a>
+<header class="page"><h1>%s</h1></header>
+<nav class="page" aria-label="Sections"></nav>
+<main id="main" tabindex="-1"><noscript><p class="note">This report draws itself: please let its script run. It loads nothing and sends nothing.</p></noscript></main>
+<footer class="page"></footer>
+<script type="application/json" id="data">%s</script>
+<script>%s</script>
+</body>
+</html>
+]]
+
+--- The page as text.
+---@param study table
+---@param given moonsand.ReportOptions
+---@param level integer
+---@return string? html, moonsand.Error? err
+local function html(study, given, level)
+  local model = data.build(study, given, level + 1)
+  local files, err = parts()
+  if not files then
+    return nil, err
+  end
+  local style, script
+  style, err = source(files.style)
+  if style then
+    script, err = source(files.script)
+  end
+  if not script then
+    return nil, err
+  end
+  local title = encode.html(model.title)
+  return page:format(style, script, encode.html(core.version), title, files.style, title, encode.value(model),
+    files.script)
+end
+
+local function put(path, text)
+  -- Beside it, then renamed: a reader finds the old page or the new one, and a full disk costs neither.
+  local mark, failure = core.sha256(("%s %s %s %s"):format(path, core.monotonic(), os.time(), {}))
+  if not mark then
+    return nil, failure
+  end
+  local part = ("%s.%s.part"):format(path, mark:sub(1, 12))
+  local f, why = io.open(part, "w")
+  if not f then
+    return errors.fail("io", ("cannot write the report: %s; is its directory there, and writable?"):format(why))
+  end
+  local ok
+  ok, why = f:write(text)
+  local closed, close_why = f:close()
+  if ok and closed then
+    ok, why = os.rename(part, path)
+  elseif ok then
+    ok, why = closed, close_why
+  end
+  if not ok then
+    os.remove(part)
+    return errors.fail("io", ("cannot write the report %s: %s"):format(path, why))
+  end
+  return true
+end
+
+--- Writes the report of a study. The file at path is replaced as a whole or not at all.
+--- Raises for options that do not exist and for what is no study; the world returns nil, err.
+---@param study table { trials = list or method, meta = table?, best =, importance =, pareto =, warnings = }
+---@param path string
+---@param given moonsand.ReportOptions?
+---@return boolean? ok, moonsand.Error? err
+function M.write(study, path, given)
+  if type(study) ~= "table" and type(study) ~= "userdata" then
+    error(("report.write wants a study, got %s"):format(type(study)), 2)
+  end
+  options.text("path", path, 2)
+  local checked = options.check("report.write", given or {}, schema, 2)
+  checked.max_trials = checked.max_trials or 20000
+  local text, err = html(study, checked, 2)
+  if not text then
+    return nil, err
+  end
+  return put(path, text)
+end
+
+return M

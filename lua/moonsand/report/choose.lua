@@ -1,0 +1,103 @@
+--- Which trials of a long study a page gets, and which of them is the best.
+local M = {}
+
+--- The number that a trial is judged by; nil when it has none or is not complete.
+---@param trial table
+---@return number?
+function M.score(trial)
+  if trial.state ~= "complete" then
+    return nil
+  end
+  local v = trial.value
+  if v == nil and type(trial.values) == "table" then
+    v = trial.values[1]
+  end
+  return type(v) == "number" and v == v and v or nil
+end
+
+--- better(a, b) of two scores.
+---@param direction string?
+---@return fun(a: number, b: number): boolean
+function M.better(direction)
+  if direction == "minimize" then
+    return function(a, b)
+      return a < b
+    end
+  end
+  return function(a, b)
+    return a > b
+  end
+end
+
+--- Those with a score, the best first; of equals the earlier.
+---@param trials table[]
+---@param direction string?
+---@return table[]
+function M.ranked(trials, direction)
+  local out, score, better = {}, {}, M.better(direction)
+  for _, trial in ipairs(trials) do
+    score[trial] = M.score(trial)
+    if score[trial] then
+      out[#out + 1] = trial
+    end
+  end
+  table.sort(out, function(a, b)
+    if score[a] ~= score[b] then
+      return better(score[a], score[b])
+    end
+    return a.number < b.number
+  end)
+  return out
+end
+
+--- At most `max` trials in their order: those that somebody asked for, each that was the best so far when it came, a
+--- quarter for the best, and an even share of the others. So the line of the best is the true one.
+---@param trials table[] in order
+---@param ranked table[] M.ranked(trials)
+---@param direction string?
+---@param max integer
+---@param wanted table<table, true>
+---@return table[]
+function M.fewer(trials, ranked, direction, max, wanted)
+  if #trials <= max then
+    return trials
+  end
+  local keep, n, better, best = {}, 0, M.better(direction), nil
+  local function take(trial)
+    if not keep[trial] and n < max then
+      keep[trial], n = true, n + 1
+    end
+  end
+  for trial in pairs(wanted) do
+    take(trial)
+  end
+  take(ranked[1] or trials[1])
+  for _, trial in ipairs(trials) do
+    local score = M.score(trial)
+    if score and (not best or better(score, best)) then
+      best = score
+      take(trial)
+    end
+  end
+  for i = 1, math.min(#ranked, max // 4) do
+    take(ranked[i])
+  end
+  local rest, others = max - n, {}
+  for _, trial in ipairs(trials) do
+    if not keep[trial] then
+      others[#others + 1] = trial
+    end
+  end
+  for i = 0, rest - 1 do
+    take(others[i * #others // rest + 1])
+  end
+  local out = {}
+  for _, trial in ipairs(trials) do
+    if keep[trial] then
+      out[#out + 1] = trial
+    end
+  end
+  return out
+end
+
+return M

@@ -1,0 +1,187 @@
+--- Trials as columns, the way a page reads them quickly: one list a parameter, an objective, a metric, a cost.
+---
+--- A column is { name =, kind = "param"|"objective"|"metric"|"cost", values = raw JSON list } and
+---   of numbers: odd = { ["row"] = "NaN" } for cells that JSON has no number for (null in the list), or
+---   of anything else: labels = list of texts, and values are places in it from 0, -1 for no value.
+--- Rows count from 0 in everything that the page reads.
+local encode = require "moonsand.report.encode"
+local text = require "moonsand.text"
+
+local M = {}
+
+--- Names and labels are cut here, in bytes.
+M.longest_name, M.longest_label = 80, 120
+
+-- A file of 20,000 trials stays near 10 MB. Programs choose how many metrics they have: hostile ones, too.
+local cells, fewest = 1000000, 12
+
+local function label(value)
+  if type(value) == "string" then
+    return text.harmless(value, M.longest_label)
+  elseif math.type(value) == "float" then
+    return ("%.10g"):format(value)
+  end
+  return tostring(value)
+end
+
+local function odd_text(n)
+  if math.type(n) == "integer" then
+    -- JavaScript has no exact number for it.
+    return (n > 1 << 53 or n < -(1 << 53)) and ("%d"):format(n) or nil
+  end
+  return n ~= n and "NaN" or n == math.huge and "Infinity" or n == -math.huge and "-Infinity" or nil
+end
+
+local function of_numbers(values, n)
+  local odd
+  for row = 1, n do
+    local special = values[row] and odd_text(values[row])
+    if special then
+      odd = odd or {}
+      odd[tostring(row - 1)] = special
+    end
+  end
+  return { values = encode.numbers(values, n), odd = odd }
+end
+
+local function of_labels(values, n)
+  local labels, place, out = {}, {}, {}
+  for row = 1, n do
+    local value = values[row]
+    local at = -1
+    if value ~= nil then
+      local shown = label(value)
+      at = place[shown]
+      if not at then
+        at = #labels
+        labels[at + 1], place[shown] = shown, at
+      end
+    end
+    out[row] = at
+  end
+  return { values = encode.numbers(out, n), labels = labels }
+end
+
+--- One column of the values, of which some may be missing.
+---@param name string
+---@param kind string
+---@param values table<integer, any>
+---@param n integer rows
+---@return table? column nil when there is no value at all
+function M.column(name, kind, values, n)
+  local numbers, some = true, false
+  for row = 1, n do
+    local value = values[row]
+    if value ~= nil then
+      some = true
+      if type(value) ~= "number" then
+        numbers = false
+        break
+      end
+    end
+  end
+  if not some then
+    return nil
+  end
+  local column = (numbers and of_numbers or of_labels)(values, n)
+  column.name, column.kind = text.harmless(name, M.longest_name), kind
+  return column
+end
+
+local function scalar(value)
+  local kind = type(value)
+  return (kind == "number" or kind == "string" or kind == "boolean") and value or nil
+end
+
+-- Names in trial[field], in the order given first, then those of the most trials first.
+local function names_of(trials, field, first)
+  local count, names, known = {}, {}, {}
+  for _, trial in ipairs(trials) do
+    for name in pairs(type(trial[field]) == "table" and trial[field] or {}) do
+      if type(name) == "string" then
+        if not count[name] then
+          names[#names + 1] = name
+        end
+        count[name] = (count[name] or 0) + 1
+      end
+    end
+  end
+  for i, name in ipairs(first) do
+    known[name] = i
+  end
+  table.sort(names, function(a, b)
+    local at, bt = known[a] or math.huge, known[b] or math.huge
+    if at ~= bt then
+      return at < bt
+    elseif count[a] ~= count[b] then
+      return count[a] > count[b]
+    end
+    return a < b
+  end)
+  return names
+end
+
+local function pick(trials, field, name)
+  local out = {}
+  for row, trial in ipairs(trials) do
+    local from = trial[field]
+    if type(from) == "table" then
+      out[row] = scalar(from[name])
+    end
+  end
+  return out
+end
+
+local costs = {
+  { "wall_s", "Time (s)" }, { "cpu_s", "CPU time (s)" }, { "memory_peak", "Peak memory (bytes)" },
+  { "queue_s", "Wait (s)" }, { "attempts", "Attempts" },
+}
+
+--- Objectives first, then parameters, metrics, costs.
+---@param trials table[]
+---@param objectives { name: string, metric: string? }[]
+---@param params string[] names, in the order wanted
+---@return table[] columns, string[] notes what was left out
+function M.build(trials, objectives, params)
+  local n, out, notes, taken = #trials, {}, {}, {}
+  local most = math.max(fewest, cells // math.max(n, 1))
+  local left = 0
+  local function add(name, kind, values)
+    if #out >= most then
+      left = left + 1
+      return
+    end
+    out[#out + 1] = M.column(name, kind, values, n)
+  end
+  for i, objective in ipairs(objectives) do
+    local values = {}
+    for row, trial in ipairs(trials) do
+      local list = type(trial.values) == "table" and trial.values
+      values[row] = scalar(list and list[i] or i == 1 and trial.value or nil)
+    end
+    add(objective.name, "objective", values)
+    taken[objective.metric or objective.name] = true
+  end
+  for _, name in ipairs(names_of(trials, "params", params)) do
+    add(name, "param", pick(trials, "params", name))
+  end
+  for _, cost in ipairs(costs) do
+    local values = {}
+    for row, trial in ipairs(trials) do
+      local value = trial[cost[1]]
+      values[row] = type(value) == "number" and value or nil
+    end
+    add(cost[2], "cost", values)
+  end
+  for _, name in ipairs(names_of(trials, "metrics", {})) do
+    if not taken[name] then
+      add(name, "metric", pick(trials, "metrics", name))
+    end
+  end
+  if left > 0 then
+    notes[1] = ("%d columns more than the %d of this report are in the study only."):format(left, #out)
+  end
+  return out, notes
+end
+
+return M

@@ -1,0 +1,66 @@
+// One trial with everything that is known of it, in a dialog.
+
+const detail = el("dialog", { class: "detail", "aria-labelledby": "detail-title" });
+let detailRow = 0;
+
+function pairList(title, list, row) {
+  const some = list.filter((c) => c.has(row));
+  if (!some.length) return null;
+  return [el("h3", {}, title), el("dl", { class: "pairs" }, some.map((c) =>
+    el("div", {}, el("dt", {}, c.name), el("dd", {}, c.exact(row)))))];
+}
+
+// JSON of the parameters, for the next run.
+function paramsJson(row) {
+  const out = {};
+  for (const c of params) {
+    if (!c.has(row)) continue;
+    out[c.name] = c.labels ? c.text(row) : c.odd && c.odd[row] !== undefined ? c.odd[row] : c.at(row);
+  }
+  return JSON.stringify(out);
+}
+
+function copyButton(row) {
+  const button = el("button", { type: "button", class: "quiet" }, "Copy the parameters as JSON");
+  button.addEventListener("click", () => {
+    const done = (good) => { button.textContent = good ? "Copied" : "The browser does not allow copying"; };
+    if (navigator.clipboard) {
+      navigator.clipboard.writeText(paramsJson(row)).then(() => done(true), () => done(false));
+    } else {
+      done(false);
+    }
+  });
+  return button;
+}
+
+function fillDetail() {
+  const row = detailRow, message = messageOf(row), reason = reasonColumn ? reasonColumn.text(row) : "";
+  const step = (by, text, label) => {
+    const at = view.rows.indexOf(row), next = at < 0 ? undefined : view.rows[at + by];
+    return el("button", { type: "button", class: "quiet", "aria-label": label, disabled: next === undefined,
+      on: { click: () => { detailRow = next; fillDetail(); } } }, text);
+  };
+  detail.replaceChildren(
+    el("div", { class: "bar" },
+      el("h2", { id: "detail-title" }, `Trial ${numberColumn.text(row)} `,
+        el("span", { class: `chip ${stateOf(row)}` }, stateOf(row) + (reason ? `: ${reason}` : ""))),
+      step(-1, "\u2190", "Previous trial"), step(1, "\u2192", "Next trial"),
+      el("button", { type: "button", class: "quiet", on: { click: () => detail.close() } }, "Close")),
+    el("div", { class: "body" },
+      message ? el("p", { class: "message" }, message) : "",
+      pairList("Objective", objectives, row) || "",
+      pairList("Parameters", params, row) || "", params.length ? copyButton(row) : "",
+      pairList("Metrics", columns.filter((c) => c.kind === "metric"), row) || "",
+      pairList("Cost", columns.filter((c) => c.kind === "cost"), row) || ""));
+}
+
+function openDetail(row) {
+  detailRow = row;
+  fillDetail();
+  hideTip();
+  if (!detail.open) detail.showModal();
+}
+
+detail.addEventListener("click", (event) => {
+  if (event.target === detail) detail.close();
+});

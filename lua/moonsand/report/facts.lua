@@ -1,0 +1,232 @@
+--- What a study says about itself: how it went, what it was made of, what failed and why.
+local text = require "moonsand.text"
+
+local M = {}
+
+local longest = 300
+
+--- One harmless line, whatever it was: a list is joined, a table with a name is its name.
+---@param value any
+---@param max integer?
+---@return string? nil when there is nothing to show
+function M.show(value, max)
+  max = max or longest
+  local kind = type(value)
+  if kind == "string" then
+    return text.maybe(value, max)
+  elseif math.type(value) == "float" then
+    return ("%.10g"):format(value)
+  elseif kind == "number" or kind == "boolean" then
+    return tostring(value)
+  elseif kind ~= "table" then
+    return nil
+  elseif type(value.message) == "string" or type(value.name) == "string" then
+    return text.maybe(value.message or value.name, max)
+  end
+  local parts = {}
+  for i = 1, math.min(#value, 50) do
+    parts[#parts + 1] = M.show(value[i], 80)
+  end
+  return #parts > 0 and text.harmless(table.concat(parts, ", "), max) or nil
+end
+
+local function number(value)
+  return type(value) == "number" and value == value and value > -math.huge and value < math.huge and value or nil
+end
+
+local function range_of(d)
+  local low, high = M.show(d.low), M.show(d.high)
+  if type(d.values) == "table" and #d.values > 0 then
+    local some = {}
+    for i = 1, math.min(#d.values, 12) do
+      some[i] = M.show(d.values[i], 40) or "?"
+    end
+    if #d.values > #some then
+      some[#some + 1] = ("… (%d values)"):format(#d.values)
+    end
+    return table.concat(some, ", ")
+  elseif low and high then
+    local step = M.show(d.step)
+    return ("%s to %s%s%s"):format(low, high, step and ", step " .. step or "", d.log and ", logarithmic" or "")
+  end
+  return "?"
+end
+
+local known = {
+  { "script", "Script" }, { "image", "Image" }, { "data", "Data" }, { "sampler", "Sampler" }, { "pruner", "Pruner" },
+  { "seed", "Seed" }, { "jobs", "Jobs" }, { "engine", "Engine" }, { "isolation", "Isolation" },
+  { "journal", "Journal" },
+}
+
+--- Lines of { label, text } with where the study comes from.
+---@param meta table
+---@return string[][]
+function M.origin(meta)
+  local out = {}
+  for _, fact in ipairs(known) do
+    local shown = M.show(meta[fact[1]])
+    if shown then
+      out[#out + 1] = { fact[2], shown }
+    end
+  end
+  for i, d in ipairs(type(meta.params) == "table" and meta.params or {}) do
+    if type(d) == "table" and i <= 50 then
+      out[#out + 1] = { "Space of " .. (M.show(d.name, 80) or "?"), range_of(d) }
+    end
+  end
+  return out
+end
+
+--- Counts of all trials by state, and their costs.
+---@param trials table[]
+---@return table
+function M.counts(trials)
+  local out = { total = #trials, complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0, cached = 0, retried = 0 }
+  local times, cpu, memory = {}, 0, nil
+  for _, trial in ipairs(trials) do
+    if out[trial.state] then
+      out[trial.state] = out[trial.state] + 1
+    end
+    out.cached = out.cached + (trial.cached and 1 or 0)
+    local again = math.tointeger(trial.attempts) or 1
+    out.retried = out.retried + (again > 1 and 1 or 0)
+    if not trial.cached then
+      times[#times + 1] = number(trial.wall_s)
+    end
+    cpu = cpu + (number(trial.cpu_s) or 0)
+    local peak = number(trial.memory_peak)
+    memory = peak and math.max(memory or 0, peak) or memory
+  end
+  table.sort(times)
+  out.runs_s = 0
+  for _, t in ipairs(times) do
+    out.runs_s = out.runs_s + t
+  end
+  out.median_s = times[(#times + 1) // 2]
+  out.cpu_s, out.memory_peak = cpu > 0 and cpu or nil, memory
+  return out
+end
+
+--- When it ran and for how long; from the trials where the study does not say.
+---@param meta table
+---@param trials table[]
+---@return { started: number?, ended: number?, wall_s: number?, rate: number? }
+function M.times(meta, trials)
+  local started, ended = number(meta.started), number(meta.ended)
+  local wall = number(meta.elapsed_s) or number(meta.wall_s)
+  if not (started and (ended or wall)) then
+    local first, last
+    for _, trial in ipairs(trials) do
+      local at = number(trial.started)
+      if at then
+        first = math.min(first or at, at)
+        last = math.max(last or at, at + (number(trial.wall_s) or 0))
+      end
+    end
+    started, ended = started or first, ended or last
+  end
+  wall = wall or started and ended and ended >= started and ended - started or nil
+  local done = 0
+  for _, trial in ipairs(trials) do
+    local state = trial.state
+    done = done + ((state == "complete" or state == "pruned" or state == "failed") and 1 or 0)
+  end
+  return { started = started, ended = ended, wall_s = wall, rate = wall and wall > 0 and done / wall or nil }
+end
+
+--- Failed trials by reason, the most frequent first, with the messages said most often.
+---@param trials table[]
+---@return { reason: string, count: integer, numbers: integer[], messages: table[] }[]
+function M.failures(trials)
+  local groups, out = {}, {}
+  for _, trial in ipairs(trials) do
+    if trial.state == "failed" then
+      local reason = M.show(trial.reason, 80) or "not said"
+      local group = groups[reason]
+      if not group then
+        group = { reason = reason, count = 0, numbers = {}, said = {}, messages = {} }
+        groups[reason], out[#out + 1] = group, group
+      end
+      group.count = group.count + 1
+      if #group.numbers < 20 then
+        group.numbers[#group.numbers + 1] = trial.number
+      end
+      local message = M.show(trial.message)
+      local entry = message and group.said[message]
+      if entry then
+        entry.count = entry.count + 1
+      elseif message and #group.messages < 1000 then
+        entry = { text = message, count = 1 }
+        group.said[message], group.messages[#group.messages + 1] = entry, entry
+      end
+    end
+  end
+  for _, group in ipairs(out) do
+    local place = {}
+    for i, entry in ipairs(group.messages) do
+      place[entry] = i
+    end
+    table.sort(group.messages, function(a, b)
+      if a.count ~= b.count then
+        return a.count > b.count
+      end
+      return place[a] < place[b]
+    end)
+    group.distinct, group.said = #group.messages, nil
+    group.messages = table.move(group.messages, 1, math.min(3, #group.messages), 1, {})
+  end
+  table.sort(out, function(a, b)
+    if a.count ~= b.count then
+      return a.count > b.count
+    end
+    return a.reason < b.reason
+  end)
+  return out
+end
+
+local function bound(value)
+  return number(value) or M.show(value, 40)
+end
+
+local function period(p)
+  if type(p) ~= "table" then
+    return nil
+  end
+  local from, to = p.from, p.to
+  if from == nil then
+    from, to = p[1], p[2]
+  end
+  from, to = bound(from), bound(to)
+  return from and to and type(from) == type(to) and { from = from, to = to } or nil
+end
+
+--- Windows of meta.walkforward, fit for a page; nil when there are none, with the reason.
+---@param given any
+---@return table[]? windows, string? why
+function M.walkforward(given)
+  if given == nil then
+    return nil, "This study has no walk-forward windows."
+  elseif type(given) ~= "table" or type(given.windows) ~= "table" or #given.windows == 0 then
+    return nil, "This study's walk-forward windows could not be read: meta.walkforward.windows is no list."
+  end
+  local out = {}
+  for i = 1, math.min(#given.windows, 500) do
+    local w = given.windows[i]
+    w = type(w) == "table" and w or {}
+    local params, names = {}, {}
+    for name in pairs(type(w.params) == "table" and w.params or {}) do
+      names[#names + 1] = type(name) == "string" and name or nil
+    end
+    table.sort(names)
+    for k = 1, math.min(#names, 50) do
+      params[k] = { M.show(names[k], 80) or "?", M.show(w.params[names[k]], 120) or "" }
+    end
+    out[i] = {
+      in_sample = period(w.in_sample), out_of_sample = period(w.out_of_sample), params = params,
+      in_value = number(w.in_value), out_value = number(w.out_value),
+    }
+  end
+  return out
+end
+
+return M

@@ -1,0 +1,55 @@
+// What needs no axes: importance, failures by reason, and the sections of plugins.
+
+function importanceSection() {
+  const id = "importance", title = "Importance of parameters", rows = model.importance.rows;
+  if (!rows) return section(id, title, null, nothing(model.importance.why));
+  const most = Math.max(...rows.map((r) => Math.abs(r.value)), 1e-12);
+  return section(id, title, null, el("ul", { class: "bars", "aria-label":
+    "Importance: how much of the objective's change goes with each parameter" }, rows.map((r) => {
+    const bar = el("span", { class: "bar", "aria-hidden": "true" });
+    bar.style.width = `${Math.max(0.5, Math.abs(r.value) / most * 100)}%`;
+    return el("li", {}, el("span", { class: "name" }, r.name), el("span", { class: "track" }, bar),
+      el("b", {}, num(r.value, 3)));
+  })));
+}
+
+const REASONS = {
+  error: "the program failed", timeout: "out of time", oom: "out of memory", output_limit: "said too much",
+  lost: "the engine or the connection died", tampered: "it interfered with its own measuring", cancelled: "cancelled",
+  engine: "the engine failed", invalid_value: "no usable value of the objective",
+};
+
+function failuresSection() {
+  const id = "failures", title = "Failures by reason", groups = model.failures;
+  if (!groups.length) return section(id, title, null, nothing("No trial failed."));
+  const most = groups[0].count, all = model.counts.failed;
+  return section(id, title, `${plural(all, "trial")} of ${num(model.counts.total)} failed.`,
+    el("div", { class: "reasons" }, groups.map((g) => {
+      const bar = el("span", { class: "bar failed", "aria-hidden": "true" });
+      bar.style.width = `${Math.max(0.5, g.count / most * 100)}%`;
+      const inPage = g.numbers.filter((n) => rowOfNumber.has(n));
+      return el("div", { class: "reason" },
+        el("h3", {}, g.reason, REASONS[g.reason] ? el("small", {}, ` ${REASONS[g.reason]}`) : null),
+        el("p", { class: "track-line" }, el("span", { class: "track" }, bar),
+          el("b", {}, `${num(g.count)} (${num(100 * g.count / all, 3)} %)`)),
+        g.messages.length ? el("ul", { class: "messages" }, g.messages.map((m) =>
+          el("li", {}, el("q", {}, m.text), m.count > 1 ? el("small", {}, ` ${num(m.count)} times`) : null))) : null,
+        g.distinct > g.messages.length
+          ? el("p", { class: "aside" }, `and ${plural(g.distinct - g.messages.length, "other message")}`) : null,
+        el("p", { class: "numbers-line" }, "Trials: ", inPage.map((n) => [trialButton(n), " "]),
+          g.count > inPage.length ? `and ${num(g.count - inPage.length)} more` : null));
+    })));
+}
+
+function extraCell(value, tag) {
+  return typeof value === "number" ? el(tag, { class: "n" }, num(value, 8)) : el(tag, {}, value);
+}
+
+function extraSection(given, i) {
+  const head = given.columns.length ? el("thead", {}, el("tr", {}, given.columns.map((name, k) =>
+    el("th", { scope: "col", class: given.rows.length && typeof given.rows[0][k] === "number" ? "n" : null }, name)))) : null;
+  const table = given.rows.length || head ? el("div", { class: "scroll", role: "region", tabindex: "0",
+    "aria-label": given.title }, el("table", {}, head, el("tbody", {}, given.rows.map((row) =>
+    el("tr", {}, row.map((value) => extraCell(value, "td"))))))) : null;
+  return section(`extra-${i + 1}`, given.title, null, given.text.map((text) => el("p", { class: "prose" }, text)), table);
+}
