@@ -46,12 +46,62 @@ describe("a result", function()
   end)
 
   it("says why there is no value", function()
-    for _, text in ipairs { "", "{", "nope", "NaN", "[1,]", "0x10", '{"a":Infinity}', "\0", '"\xff', "1 2" } do
+    for _, text in ipairs {
+      "", "{", "nope", "[1,]", "0x10", "\0", '"\xff', "1 2", "nan", "inf", "-NaN", "+Infinity", "--Infinity",
+      "[NaN 1]",
+      "1-Infinity", "[NaN,0x10]", "[NaN,01]", "[NaN,+1]", "[Infinity,1e999]", "1e999", "NaNs", "_NaN", '{NaN:1}',
+      '"NaN',
+      '[NaN,"\\"]', "[NaN", '{"a":Infinity,}', "Infinity()",
+    } do
       local r = result.new(fields { value = text })
       assert.is_nil(r.value, text)
       assert.is_string(r.value_error, text)
       assert.is_nil(r.value_error:find "%c")
     end
+  end)
+
+  it("takes NaN and infinities as Python writes them, and keeps texts that look like them", function()
+    local r = result.new(fields {
+      value = '{"sharpe":NaN,"best": Infinity ,"worst":-Infinity,"list":[NaN,1,-Infinity],"trades":3,'
+        .. '"text":"NaN, -Infinity \\" NaN","NaN":"Infinity","x":{"y":NaN},"none":null}',
+    })
+    assert.is_nil(r.value_error)
+    local v = r.value
+    assert.is_true(v.sharpe ~= v.sharpe)
+    assert.equal(math.huge, v.best)
+    assert.equal(-math.huge, v.worst)
+    assert.is_true(v.list[1] ~= v.list[1])
+    assert.equal("integer", math.type(v.list[2]))
+    assert.equal(-math.huge, v.list[3])
+    assert.equal("integer", math.type(v.trades))
+    assert.equal('NaN, -Infinity " NaN', v.text)
+    assert.equal("Infinity", v.NaN)
+    assert.is_true(v.x.y ~= v.x.y)
+    assert.equal(moonsand.null, v.none)
+    v = result.new(fields { value = " NaN\n" }).value
+    assert.is_true(v ~= v)
+    assert.equal(-math.huge, result.new(fields { value = "-Infinity" }).value)
+  end)
+
+  it("decodes a megabyte of them, and of quotes, without going back and forth", function()
+    local r = result.new(fields { value = "[" .. ("NaN,"):rep(100000) .. "-Infinity]" })
+    assert.equal(100001, #r.value)
+    r = result.new(fields { value = "[NaN," .. ('"\\"",'):rep(100000) .. "1]" })
+    assert.equal(100002, #r.value)
+  end)
+
+  it("writes them as null in the summary, and says which they were", function()
+    local r = result.new(fields { value = '{"a":NaN,"b":{"c":[1,Infinity]},"d":2}' })
+    local again = json.decode(json.encode(r:summary()))
+    assert.equal(json.null, again.value.a)
+    assert.equal(json.null, again.value.b.c[2])
+    assert.equal(2, again.value.d)
+    assert.same({ a = "nan", ["b.c.2"] = "inf" }, again.value_nonfinite)
+    assert.is_true(r.value.a ~= r.value.a)
+    assert.is_nil(result.new(fields { value = '{"a":1}' }):summary().value_nonfinite)
+    again = json.decode(json.encode(result.new(fields { value = "-Infinity" }):summary()))
+    assert.equal(json.null, again.value)
+    assert.same({ [""] = "-inf" }, again.value_nonfinite)
   end)
 
   it("refuses a value that is nested deeply, and survives it", function()

@@ -69,6 +69,16 @@ struct feed {
     bool eof;      /* the host has no more */
 };
 
+/* What the program writes to MS_REPORTS_FD, on its way into frames of a line each. */
+struct reports {
+    unsigned char buf[MS_REPORT_MAX + 1]; /* a line of the longest, and its end */
+    size_t start, len;                    /* of what was read and is in no frame yet */
+    int fd;                               /* -1: none were asked for, or no more will come */
+    bool more;                            /* another whole line may be there */
+    bool skip;                            /* the line under way is too long */
+    uint64_t sent, bytes, dropped;
+};
+
 struct counters {
     uint64_t oom_kills, memory_peak, pids_refused;
 };
@@ -122,11 +132,12 @@ struct agent {
     struct request request;
     struct file_in file;
     struct feed feed;
+    struct reports reports;
     int cwd_fd, output_fd, ruleset_fd; /* -1 none */
     int signal_fd, timer_fd, exec_fd;
     int pipe_fd[2]; /* the program's stdout and stderr; -1 at their end */
     uint64_t seen[2], sent[2];
-    int turn; /* whose output goes first, so that neither starves */
+    int turn; /* whose output goes first, so that none starves */
     int landlock_abi;
     pid_t main_pid;
     int status;          /* of the program, as from wait() */
@@ -205,6 +216,7 @@ int open_plain(const struct agent *a, const char *path, int flags);
 void program_start(struct agent *a);
 void program_exec_result(struct agent *a); /* exec_fd is readable */
 void close_from(int lowest);
+void close_span(int lowest, int highest);
 void default_signals(void);
 int limit(int which, uint64_t value);
 void exec_program(char *const *argv, char *const *env); /* returns when it failed */
@@ -244,6 +256,11 @@ bool pump_output(struct agent *a, int stream); /* one frame; false: nothing ther
 void pump_input(struct agent *a);
 void feed_add(struct agent *a, const unsigned char *p, size_t n);
 void feed_settle(struct agent *a);
+
+/* reports.c: one frame; false: there is none. At the end, when nobody lives that could write, all
+ * of them come out, and a line without its end is one, too. */
+bool pump_reports(struct agent *a, bool at_end);
+void reports_forget(struct agent *a);
 
 /* landlock.c */
 int landlock_abi(void);

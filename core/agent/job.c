@@ -85,13 +85,16 @@ static int text_file(const struct request *r, struct control_job *job)
 int job_send(struct agent *a, const int fds[])
 {
     struct control_job job = {.type = CONTROL_JOB, .fsize = a->request.fsize};
-    job.flags = (fds[JOB_FD_STDIN] >= 0 ? JOB_STDIN : 0u) | (in_process(a) ? 0u : JOB_EXEC);
+    job.flags = (fds[JOB_FD_STDIN] >= 0 ? JOB_STDIN : 0u) |
+                (fds[JOB_FD_REPORTS] >= 0 ? JOB_REPORTS : 0u) | (in_process(a) ? 0u : JOB_EXEC);
     int all[JOB_FD_COUNT], text = text_file(&a->request, &job);
-    size_t count = fds[JOB_FD_STDIN] >= 0 ? JOB_FD_COUNT : JOB_FD_COUNT - 1;
+    size_t count = 1;
     if (text < 0)
         return -1;
-    memcpy(all, fds, sizeof all);
     all[JOB_FD_TEXT] = text;
+    for (size_t i = 1; i < JOB_FD_COUNT; i++)
+        if (fds[i] >= 0)
+            all[count++] = fds[i];
 
     struct iovec part = {&job, sizeof job};
     union {

@@ -86,7 +86,7 @@ static void set_up(struct agent *a)
     close_from(3);
     umask(022);
     a->cwd_fd = a->output_fd = a->ruleset_fd = a->exec_fd = -1;
-    a->pipe_fd[0] = a->pipe_fd[1] = a->feed.fd = a->file.fd = -1;
+    a->pipe_fd[0] = a->pipe_fd[1] = a->feed.fd = a->file.fd = a->reports.fd = -1;
     a->server.fd = a->server.words_fd = a->server.tmp_fd = -1;
     quiet_signals(a);
     a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -154,8 +154,15 @@ static void timer(struct agent *a)
         kill_all(a, MS_KILLED_TIMEOUT);
 }
 
+enum source { FROM_STDOUT, FROM_STDERR, FROM_REPORTS, SOURCES };
+
+static bool pump(struct agent *a, int source)
+{
+    return source == FROM_REPORTS ? pump_reports(a, false) : pump_output(a, source);
+}
+
 /* Makes the next frame, if there is something to say. */
-static void produce(struct agent *a, const bool ready[2])
+static void produce(struct agent *a, const bool ready[SOURCES])
 {
     out_push(a);
     if (!out_idle(a))
@@ -175,11 +182,11 @@ static void produce(struct agent *a, const bool ready[2])
         frame_end(a);
         a->feed.owed = 0;
     } else if (a->started) {
-        int first = a->turn;
-        a->turn = !a->turn;
-        if (!ready[first] || !pump_output(a, first))
-            if (ready[!first])
-                (void)pump_output(a, !first);
+        int source = a->turn;
+        a->turn = (a->turn + 1) % SOURCES;
+        for (int i = 0; i < SOURCES; i++, source = (source + 1) % SOURCES)
+            if (ready[source] && pump(a, source))
+                break;
     }
     out_push(a);
 }
@@ -195,6 +202,7 @@ static void one_turn(struct agent *a)
         F_FEED,
         F_PIPE0,
         F_PIPE1,
+        F_REPORTS,
         F_SERVER,
         F_WORDS,
         F_COUNT
@@ -210,11 +218,14 @@ static void one_turn(struct agent *a)
         [F_FEED] = {a->feed.len > 0 ? a->feed.fd : -1, POLLOUT, 0},
         [F_PIPE0] = {talk ? a->pipe_fd[0] : -1, POLLIN, 0},
         [F_PIPE1] = {talk ? a->pipe_fd[1] : -1, POLLIN, 0},
+        [F_REPORTS] = {talk ? a->reports.fd : -1, POLLIN, 0},
         [F_SERVER] = {a->server.fd, POLLIN, 0},
         [F_WORDS] = {a->server.words_fd, POLLIN, 0},
     };
     if (a->killing && wait_ms < 0)
         wait_ms = KILL_AGAIN_MS;
+    if (talk && a->reports.more)
+        wait_ms = 0;
     if (poll(f, F_COUNT, wait_ms) < 0) {
         if (errno == EINTR)
             return;
@@ -231,7 +242,8 @@ static void one_turn(struct agent *a)
     if (f[F_FEED].revents != 0)
         pump_input(a);
     feed_settle(a);
-    bool ready[2] = {f[F_PIPE0].revents != 0, f[F_PIPE1].revents != 0};
+    bool ready[SOURCES] = {f[F_PIPE0].revents != 0, f[F_PIPE1].revents != 0,
+                           f[F_REPORTS].revents != 0 || a->reports.more};
     produce(a, ready);
     if (f[F_WORDS].revents != 0)
         server_words(a);
@@ -271,6 +283,7 @@ static void forget_run(struct agent *a)
     close_one(&a->pipe_fd[1]);
     close_one(&a->feed.fd);
     close_one(&a->file.fd);
+    reports_forget(a);
     free(a->request.argv);
     free(a->request.env);
     free(a->request_bytes);
@@ -309,6 +322,8 @@ static void finish(struct agent *a)
     frame_number(a, MS_T_STDERR_BYTES, a->seen[1]);
     bool landlocked = a->server.pid > 0 ? a->server.landlocked : a->ruleset_fd >= 0;
     frame_number(a, MS_T_LANDLOCKED, a->ended && landlocked ? 1 : 0);
+    if ((a->request.flags & MS_FLAG_REPORTS) != 0)
+        frame_number(a, MS_T_REPORTS_DROPPED, a->reports.dropped);
     frame_end(a);
     out_flush(a);
     if (a->server.pid == 0)
@@ -335,6 +350,8 @@ static void report(struct agent *a)
         while (a->seen[stream] <= a->request.out_max[stream] && pump_output(a, stream))
             out_flush(a);
     }
+    while (pump_reports(a, true))
+        out_flush(a);
     value_send(a);
     artefacts_send(a);
     finish(a);

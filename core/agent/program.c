@@ -1,6 +1,7 @@
 /* Starting the program. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,19 +22,26 @@
 
 /* The child's copies of the agent's descriptors. */
 struct ends {
-    int in, out, err, trouble;
+    int in, out, err, trouble, reports;
 };
+
+void close_span(int lowest, int highest)
+{
+    if (syscall(SYS_close_range, (unsigned int)lowest, (unsigned int)highest, 0u) == 0)
+        return;
+    struct rlimit limit;
+    int top = 65535;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= (rlim_t)top)
+        top = (int)limit.rlim_cur - 1;
+    if (highest < top)
+        top = highest;
+    for (int fd = lowest; fd <= top; fd++)
+        close(fd);
+}
 
 void close_from(int lowest)
 {
-    if (syscall(SYS_close_range, (unsigned int)lowest, ~0u, 0u) == 0)
-        return;
-    struct rlimit limit;
-    int top = 65536;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)top)
-        top = (int)limit.rlim_cur;
-    for (int fd = lowest; fd < top; fd++)
-        close(fd);
+    close_span(lowest, INT_MAX);
 }
 
 static _Noreturn void child_fail(int fd, enum step step)
@@ -117,6 +125,19 @@ void default_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The reports' pipe under its number; the pipe of trouble may be there. */
+static bool place_reports(struct ends *e)
+{
+    if (e->reports < 0)
+        return true;
+    if (e->trouble == MS_REPORTS_FD)
+        e->trouble = fcntl(e->trouble, F_DUPFD_CLOEXEC, 3);
+    if (e->trouble < 0)
+        return false;
+    return e->reports == MS_REPORTS_FD ? fcntl(MS_REPORTS_FD, F_SETFD, 0) == 0
+                                       : dup2(e->reports, MS_REPORTS_FD) >= 0;
+}
+
 static _Noreturn void child(struct agent *a, struct ends e)
 {
     const struct request *r = &a->request;
@@ -135,12 +156,16 @@ static _Noreturn void child(struct agent *a, struct ends e)
         child_fail(e.trouble, STEP_EXEC);
     if (a->ruleset_fd >= 0 && landlock_enter(a->ruleset_fd) < 0)
         child_fail(e.trouble, STEP_LANDLOCK);
+    if (!place_reports(&e))
+        child_fail(e.trouble, STEP_EXEC);
     if (e.trouble != 3) {
         if (dup3(e.trouble, 3, O_CLOEXEC) < 0)
             child_fail(e.trouble, STEP_EXEC);
         e.trouble = 3;
     }
-    close_from(4);
+    if (e.reports >= 0)
+        close_span(4, MS_REPORTS_FD - 1);
+    close_from(e.reports >= 0 ? MS_REPORTS_FD + 1 : 4);
     exec_program(r->argv, r->env);
     child_fail(e.trouble, STEP_EXEC);
 }
@@ -169,9 +194,11 @@ static void start_clock(struct agent *a)
 void program_start(struct agent *a)
 {
     bool with_stdin = (a->request.flags & MS_FLAG_STDIN) != 0;
-    int in[2] = {-1, -1}, out[2], err[2], trouble[2];
+    bool with_reports = (a->request.flags & MS_FLAG_REPORTS) != 0;
+    int in[2] = {-1, -1}, out[2], err[2], trouble[2], reports[2] = {-1, -1};
     if ((with_stdin && pipe2(in, O_CLOEXEC) < 0) || pipe2(out, O_CLOEXEC) < 0 ||
-        pipe2(err, O_CLOEXEC) < 0 || pipe2(trouble, O_CLOEXEC) < 0)
+        pipe2(err, O_CLOEXEC) < 0 || pipe2(trouble, O_CLOEXEC) < 0 ||
+        (with_reports && pipe2(reports, O_CLOEXEC) < 0))
         fail(a, "exec", errno, "cannot make the program's pipes", NULL);
     /* Fewer, longer pieces; refused when the user has many pipes, which is no harm. */
     (void)fcntl(out[0], F_SETPIPE_SZ, PIPE_SIZE);
@@ -180,6 +207,8 @@ void program_start(struct agent *a)
     set_nonblock(err[0]);
     if (with_stdin)
         set_nonblock(in[1]);
+    if (with_reports)
+        set_nonblock(reports[0]);
 
     cgroup_read(&a->cgroup, &a->before);
     start_clock(a);
@@ -188,13 +217,14 @@ void program_start(struct agent *a)
         const int ends[] = {[JOB_FD_TROUBLE] = trouble[1],
                             [JOB_FD_STDOUT] = out[1],
                             [JOB_FD_STDERR] = err[1],
-                            [JOB_FD_STDIN] = in[0]};
+                            [JOB_FD_STDIN] = in[0],
+                            [JOB_FD_REPORTS] = reports[1]};
         if (job_send(a, ends) < 0)
             fail(a, "exec", errno, "cannot hand the run to the fork server", NULL);
     } else {
         pid_t pid = fork();
         if (pid == 0)
-            child(a, (struct ends){in[0], out[1], err[1], trouble[1]});
+            child(a, (struct ends){in[0], out[1], err[1], trouble[1], reports[1]});
         if (pid < 0)
             fail(a, "exec", errno, "cannot fork", NULL);
         a->main_pid = pid;
@@ -204,6 +234,9 @@ void program_start(struct agent *a)
     close(out[1]);
     close(err[1]);
     close(trouble[1]);
+    if (with_reports)
+        close(reports[1]);
+    a->reports.fd = reports[0];
     a->feed.fd = in[1];
     a->pipe_fd[0] = out[0];
     a->pipe_fd[1] = err[0];

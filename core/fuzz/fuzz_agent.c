@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* What was seen, such that the cuts of raw payloads make no difference. */
 struct seen {
     uint64_t hash;
-    size_t events;
+    size_t events, reports; /* reports of this run */
     bool over, server;
 };
 
@@ -55,6 +55,10 @@ static int on_event(void *arg, const ms_agent_event *ev)
     mix_text(s, ev->stage);
     mix_text(s, ev->message);
     mix_text(s, ev->namespaces);
+    if (ev->type == MS_F_REPORT)
+        demand(ev->len > 0 && ev->len <= MS_REPORT_MAX && ++s->reports <= MS_REPORTS_MAX);
+    if (ev->type == MS_F_STARTED)
+        s->reports = 0;
     if (ev->type == MS_F_ARTEFACT)
         demand(ms_agent_path_ok(ev->path, strlen(ev->path)));
     if (ev->type == MS_F_REJECTED)
@@ -76,7 +80,7 @@ static int decode(bool server, const uint8_t *data, size_t size, size_t step, st
 {
     ms_agent_decoder *d = NULL;
     int r = 0;
-    *s = (struct seen){14695981039346656037u, 0, false, server};
+    *s = (struct seen){.hash = 14695981039346656037u, .server = server};
     if (ms_agent_decoder_new(&d, NULL) < 0)
         return -2;
     if (server)

@@ -19,7 +19,7 @@ def final(*more, killed=0, out=100):
     return frame(0x8C, b"".join(more) + b"".join(field(t, v) for t, v in numbers.items()))
 
 
-HELLO = frame(0x81, field(20, 2) + field(21, 7))
+HELLO = frame(0x81, field(20, 3) + field(21, 7))
 PROBE = frame(0x82, field(26, b"id\x001000 1000") + field(26, b"cgroup\0version 2\npids.max 64\n"))
 STARTED = frame(0x83)
 ARTEFACT = (frame(0x88, field(22, b"a/b.txt") + field(23, 0o644)) + frame(0x89, b"12345") +
@@ -41,6 +41,12 @@ SEEDS = {
     "too-long": HELLO + STARTED + struct.pack(">BxxxI", 0x84, (1 << 20) + 1),
     "traversal": HELLO + STARTED + frame(0x88, field(22, b"../x") + field(23, 0o644)),
     "after-final": HELLO + STARTED + final(field(42, 0)) + b"\0",
+    "reports": HELLO + STARTED + frame(0x91, b'{"step":1}') + frame(0x84, b"out") + frame(0x91, b"\0\xff\n") +
+               final(field(42, 0), field(52, 3)),
+    "report-too-long": HELLO + STARTED + struct.pack(">BxxxI", 0x91, 65537),
+    "report-empty": HELLO + STARTED + frame(0x91) + final(field(42, 0)),
+    "report-early": HELLO + frame(0x91, b"{}"),
+    "report-late": HELLO + STARTED + frame(0x87, b"1") + frame(0x91, b"{}") + final(field(42, 0)),
     "pong": HELLO + frame(0x90) + STARTED + final(field(42, 0)),
     "forged": HELLO + STARTED + frame(0x84, final(field(42, 0))) + final(field(42, 3), out=1000),
 }
@@ -48,6 +54,8 @@ SEEDS = {
 SERVER_SEEDS = {
     "server-runs": HELLO + PROBE + READY + frame(0x90) + STARTED + frame(0x87, b"1") + final(field(42, 0)) + READY +
                    STARTED + frame(0x87, b"2") + ARTEFACT + final(field(43, 15)) + READY,
+    "server-reports": HELLO + READY + STARTED + frame(0x91, b"{}") + final(field(42, 0), field(52, 1)) + READY +
+                      STARTED + frame(0x91, b"{}") + final(field(42, 0), field(52, 0)) + READY,
     "server-retire": HELLO + READY + STARTED + final(field(42, 0)) +
                      frame(0x8F, field(25, b"tmp") + field(29, b"a file in /tmp")),
     "server-died": HELLO + READY + frame(0x8F, field(25, b"server") + field(29, b"")),

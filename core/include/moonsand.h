@@ -555,11 +555,18 @@ typedef struct moonsand_result {
     size_t rejected_count;
     const char *value; /* bytes of the result file, or NULL; hostile: parse with care */
     size_t value_len;
-    const char *isolation; /* JSON object: what was really applied */
-    const char *image;     /* id of the image that ran */
-    const char *container; /* its name */
-    uint64_t queue_ns;     /* part of create_ns: waiting for a worker of the pool */
+    const char *isolation;    /* JSON object: what was really applied */
+    const char *image;        /* id of the image that ran */
+    const char *container;    /* its name */
+    uint64_t queue_ns;        /* part of create_ns: waiting for a worker of the pool */
+    uint64_t reports;         /* that on_report was given, or would have been */
+    uint64_t reports_dropped; /* longer than MOONSAND_REPORT_MAX, or beyond the others' bounds */
 } moonsand_result;
+
+/* Bounds of what a run may report; more is dropped and counted. */
+#define MOONSAND_REPORT_MAX 65536           /* bytes of one */
+#define MOONSAND_REPORTS_MAX 10000          /* of a run */
+#define MOONSAND_REPORTS_BYTES_MAX 16777216 /* of all of them together */
 
 typedef struct moonsand_file {
     const char *path; /* where, relative to the working directory */
@@ -602,6 +609,10 @@ typedef struct moonsand_run_options {
     /* Fork mode: runs of two keys never share a worker. NULL: the sandbox's own; at most 256 bytes.
      */
     const char *trust_key;
+    /* NULL: the program can report nothing. Called from steps with each line that it writes to the
+     * file $MOONSAND_REPORTS, while it runs and at the latest before on_done; without the line's
+     * end, never empty, not ended by NUL; hostile: parse with care. */
+    void (*on_report)(void *arg, const char *report, size_t len);
 } moonsand_run_options;
 #define MOONSAND_RUN_OPTIONS_INIT                                                                  \
     {                                                                                              \

@@ -10,6 +10,10 @@ bool ms_agent_path_ok(const char *path, size_t len)
     return ms_proto_path_ok(path, len);
 }
 
+_Static_assert(MS_REPORT_MAX == MOONSAND_REPORT_MAX && MS_REPORTS_MAX == MOONSAND_REPORTS_MAX &&
+                   MS_REPORTS_BYTES_MAX == MOONSAND_REPORTS_BYTES_MAX,
+               "the agent's bounds are those that callers are told");
+
 #define FIELDS_MAX 16384 /* payload of a frame with fields, but PROBE */
 
 /* Where the conversation is. IDLE and BETWEEN only with a fork server: a run may come, or the last
@@ -36,7 +40,7 @@ struct ms_agent_decoder {
     uint32_t left;
     ms_buf fields;
     bool value_seen;
-    uint64_t artefact_bytes, stdout_bytes, stderr_bytes;
+    uint64_t artefact_bytes, stdout_bytes, stderr_bytes, reports, report_bytes;
     int (*on_event)(void *arg, const ms_agent_event *ev);
     void *arg;
 };
@@ -79,6 +83,7 @@ static const struct rule {
     {MS_F_FINAL, MS_T_STDOUT_BYTES, NUMBER, true, UINT64_MAX},
     {MS_F_FINAL, MS_T_STDERR_BYTES, NUMBER, true, UINT64_MAX},
     {MS_F_FINAL, MS_T_LANDLOCKED, NUMBER, true, 1},
+    {MS_F_FINAL, MS_T_REPORTS_DROPPED, NUMBER, false, INT64_MAX},
     {MS_F_READY, MS_T_TIER, NUMBER, true, MS_TIER_NAMESPACES},
     {MS_F_READY, MS_T_NAMESPACES, TEXT, true, 64},
     {MS_F_READY, MS_T_MEMORY, NUMBER, true, UINT64_MAX},
@@ -133,6 +138,7 @@ static bool in_order(const ms_agent_decoder *d, int type)
     case MS_F_STDOUT:
     case MS_F_STDERR:
     case MS_F_CREDIT:
+    case MS_F_REPORT:
         return s == RUNNING;
     case MS_F_VALUE:
         return (s == RUNNING || s == RESULTS) && !d->value_seen;
@@ -153,6 +159,8 @@ static uint32_t longest(int type)
 {
     if (type == MS_F_STARTED || type == MS_F_PONG)
         return 0;
+    if (type == MS_F_REPORT)
+        return MS_REPORT_MAX;
     return is_raw(type) || type == MS_F_PROBE ? MS_PROTO_MAX : FIELDS_MAX;
 }
 
@@ -295,6 +303,7 @@ static int take_final(ms_agent_decoder *d, const struct fields *f)
         .exit_code = exited ? (int)f->number[MS_T_EXIT_CODE] : -1,
         .signal = (int)f->number[MS_T_SIGNAL],
         .landlocked = f->number[MS_T_LANDLOCKED] != 0,
+        .reports_dropped = f->number[MS_T_REPORTS_DROPPED],
     };
     if (ran ? exited == signalled : exited || signalled || final.killed != MS_KILLED_HOST)
         return -1;
@@ -329,6 +338,7 @@ static int take_ready(ms_agent_decoder *d, const struct fields *f)
     d->stage = IDLE;
     d->value_seen = false;
     d->artefact_bytes = d->stdout_bytes = d->stderr_bytes = 0;
+    d->reports = d->report_bytes = 0;
     ms_agent_event ev = {.type = MS_F_READY,
                          .number = f->number[MS_T_TIER],
                          .namespaces = f->text[MS_T_NAMESPACES],
@@ -346,11 +356,23 @@ static int take_retire(ms_agent_decoder *d, const struct fields *f)
     return d->on_event(d->arg, &ev);
 }
 
-/* A frame with fields is complete. */
+static int take_report(ms_agent_decoder *d)
+{
+    d->report_bytes += d->fields.len;
+    if (d->fields.len == 0 || ++d->reports > MS_REPORTS_MAX ||
+        d->report_bytes > MS_REPORTS_BYTES_MAX)
+        return -1;
+    ms_agent_event ev = {.type = MS_F_REPORT, .data = d->fields.data, .len = d->fields.len};
+    return d->on_event(d->arg, &ev);
+}
+
+/* A frame that is no stream's piece is complete. */
 static int take_frame(ms_agent_decoder *d)
 {
     if (d->type == MS_F_PROBE)
         return take_probe(d);
+    if (d->type == MS_F_REPORT)
+        return take_report(d);
     struct fields f = {0};
     if (!take_fields(d, &f))
         return -1;

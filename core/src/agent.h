@@ -40,6 +40,7 @@ int ms_agent_put(ms_buf *b, int type, const void *payload, size_t len); /* GO, S
 
 typedef struct ms_agent_final {
     uint64_t wall_ns, cpu_ns, memory_peak, pids_refused, stdout_bytes, stderr_bytes;
+    uint64_t reports_dropped;
     uint32_t oom_kills, stragglers;
     int killed;    /* MS_KILLED_* */
     int exit_code; /* -1: absent */
@@ -51,7 +52,7 @@ typedef struct ms_agent_final {
 typedef struct ms_agent_event {
     int type;         /* MS_F_* of the agent */
     const char *data; /* raw payload: STDOUT, STDERR, VALUE, ARTEFACT_DATA (a piece: a frame may
-                       * come in several events); PROBE: text of one item */
+                       * come in several events); PROBE: text of one item; REPORT: all of it */
     size_t len;
     const char *path;       /* ARTEFACT, REJECTED; PROBE: the item's name */
     const char *reason;     /* REJECTED; ARTEFACT_END or NULL; FAILED: the message */
@@ -74,7 +75,8 @@ void ms_agent_decoder_serve(ms_agent_decoder *d);
  * -1: the bytes break the protocol (frame order, unknown type, length, missing or doubled field,
  * anything after FINAL): tampered. -2: no memory. Raw payloads are passed on in pieces, all else is
  * bounded by MS_PROTO_MAX. The order that is checked: HELLO first; PROBE items then; STARTED or
- * FAILED; outputs and CREDIT only between STARTED and the first of VALUE/ARTEFACT/REJECTED/FINAL;
+ * FAILED; outputs, REPORT and CREDIT only between STARTED and the first of
+ * VALUE/ARTEFACT/REJECTED/FINAL; no more of REPORT than the bounds in proto.h;
  * artefact data only inside an artefact; FINAL or FAILED last, with a fork server FAILED or RETIRE;
  * PONG only where a run may come. FINAL without STARTED is allowed
  * only with killed = MS_KILLED_HOST. Reasons and stages are of the closed sets in proto.h, paths of

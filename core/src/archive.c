@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "proto.h"
+#include "python_blob.h"
 #include "spec.h"
 
 /* Programs do name localhost, and we tell Podman not to make its own /etc/hosts. (Docker replaces
@@ -48,6 +49,8 @@ int ms_archive_agent(ms_buf *out, const void *agent, size_t len, moonsand_error 
 {
     /* Relative: an engine unpacks it at "/" of the image. */
     static const char file[] = MS_AGENT_PATH_INSIDE, *const path = file + 1;
+    static const char python[] = MS_PYTHON_DIR_INSIDE "/",
+                      module[] = MS_PYTHON_DIR_INSIDE "/moonsand.py";
     char dir[sizeof file];
     size_t before = out->len, n = (size_t)(strrchr(path, '/') - path) + 1;
     memcpy(dir, path, n);
@@ -60,6 +63,8 @@ int ms_archive_agent(ms_buf *out, const void *agent, size_t len, moonsand_error 
                archive_write_open(a, out, NULL, on_write, NULL) != ARCHIVE_OK ||
                put_entry(a, dir, AE_IFDIR, 0755, NULL, 0) ||
                put_entry(a, path, AE_IFREG, 0555, agent, len) ||
+               put_entry(a, python + 1, AE_IFDIR, 0755, NULL, 0) ||
+               put_entry(a, module + 1, AE_IFREG, 0444, ms_python_blob, ms_python_blob_len) ||
                put_entry(a, "etc/hosts", AE_IFREG, 0644, hosts, sizeof hosts - 1) ||
                archive_write_close(a) != ARCHIVE_OK;
     int rc = 0;

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "owner.h"
 #include "proto.h"
+#include "python_blob.h"
 #include "removal.h"
 #include "sha256.h"
 
@@ -168,7 +169,9 @@ static int name_tag(struct ms_layer_work *w, moonsand_error **err)
     EVP_MD_CTX *c = ms_sha256_new();
     bool good = c && ms_sha256_add(c, owner, strcspn(owner, "/")) == 0 &&
                 ms_sha256_add(c, w->layer->image_id, strlen(w->layer->image_id) + 1) == 0 &&
-                ms_sha256_add(c, agent, len) == 0 && ms_sha256_hex(c, hex) == 0;
+                ms_sha256_add(c, agent, len) == 0 &&
+                ms_sha256_add(c, ms_python_blob, ms_python_blob_len) == 0 &&
+                ms_sha256_hex(c, hex) == 0;
     EVP_MD_CTX_free(c);
     ms_free(own);
     if (!good)

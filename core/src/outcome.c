@@ -142,6 +142,7 @@ void ms_outcome_finish(ms_outcome *o, const ms_outcome_limits *l, moonsand_statu
         r->oom_kills = f->oom_kills;
         r->stragglers_killed = f->stragglers;
         r->pids_refused = f->pids_refused;
+        r->reports_dropped = f->reports_dropped;
     }
     r->artefacts = o->artefacts;
     r->rejected = o->rejected;

@@ -11,7 +11,7 @@
  *   SERVER                              READY or FAILED
  *   PING                                PONG
  *   REQUEST, FILE+FILE_DATA ..., GO     STARTED or FAILED
- *   STDIN ... STDIN_EOF (by credit)     STDOUT, STDERR, CREDIT ...
+ *   STDIN ... STDIN_EOF (by credit)     STDOUT, STDERR, REPORT, CREDIT ...
  *   KILL (any time after REQUEST)       VALUE, ARTEFACT+ARTEFACT_DATA+ARTEFACT_END, REJECTED ...
  *                                       FINAL, then READY or RETIRE (with SERVER only)
  *
@@ -28,11 +28,21 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MS_PROTO_VERSION 2
+#define MS_PROTO_VERSION 3
 #define MS_PROTO_HEAD 8
 #define MS_PROTO_MAX (1u << 20) /* longest payload; longer is tampered */
 #define MS_PROTO_STDIN_CREDIT                                                                      \
     (1u << 18) /* bytes of STDIN the host may send before the first CREDIT */
+
+/* Reports: with MS_FLAG_REPORTS the program has the writing end of a pipe as this descriptor, and
+ * each line that it writes there goes to the host as a REPORT, without its end. High enough to be
+ * out of the way of scripts that use the first numbers for themselves; the lowest limit of open
+ * files that there may be is 16. What is beyond the bounds is thrown away by the agent, and
+ * counted. */
+#define MS_REPORTS_FD 15
+#define MS_REPORT_MAX (1u << 16)        /* bytes of one */
+#define MS_REPORTS_MAX 10000            /* of a run */
+#define MS_REPORTS_BYTES_MAX (1u << 24) /* of all of them together */
 
 enum {
     /* host to agent */
@@ -63,7 +73,8 @@ enum {
     MS_F_FAILED = 0x8d,   /* fields STAGE, ERRNO, MESSAGE: the program was not started */
     MS_F_READY = 0x8e,    /* fields TIER, NAMESPACES, MEMORY: a run may come */
     MS_F_RETIRE = 0x8f,   /* fields REASON, MESSAGE: no run may come any more */
-    MS_F_PONG = 0x90      /* empty */
+    MS_F_PONG = 0x90,     /* empty */
+    MS_F_REPORT = 0x91    /* raw: one line that the program wrote to MS_REPORTS_FD; not empty */
 };
 
 enum {
@@ -118,10 +129,11 @@ enum {
     MS_T_STRAGGLERS = 48,
     MS_T_STDOUT_BYTES = 49, /* read from the program, sent or not */
     MS_T_STDERR_BYTES = 50,
-    MS_T_LANDLOCKED = 51 /* 1: the program ran inside a Landlock domain */
+    MS_T_LANDLOCKED = 51,     /* 1: the program ran inside a Landlock domain */
+    MS_T_REPORTS_DROPPED = 52 /* with MS_FLAG_REPORTS only: lines that were thrown away */
 };
 
-enum { MS_FLAG_STDIN = 2, MS_FLAG_LANDLOCK = 4 };
+enum { MS_FLAG_STDIN = 2, MS_FLAG_LANDLOCK = 4, MS_FLAG_REPORTS = 8 };
 
 /* How a fork server keeps one run from the next and from itself, weakest first. */
 enum {
@@ -155,6 +167,7 @@ enum {
     "status", "mounts", "net", "route", "ns", "cgroup", "limits", "id", "masked", "oom_score_adj"
 
 #define MS_AGENT_PATH_INSIDE "/.moonsand/agent"
+#define MS_PYTHON_DIR_INSIDE "/.moonsand/python" /* where Python finds the module moonsand */
 
 #define MS_PATH_MAX 4096 /* bytes of an artefact's or file's path */
 #define MS_PATH_PART_MAX 255

@@ -9,6 +9,8 @@
 #define CWD "/tmp/work"
 #define OUTPUT_DIR "/tmp/out"
 #define VALUE_FILE "/tmp/result.json"
+#define TEXT_OF(x) #x
+#define REPORTS_FILE(fd) "/dev/fd/" TEXT_OF(fd)
 
 /* "NAME=..." has the name of one of the caller's. */
 static bool is_given(const moonsand_run *r, const char *entry)
@@ -21,24 +23,41 @@ static bool is_given(const moonsand_run *r, const char *entry)
     return false;
 }
 
+/* The directory of our module, behind those that the caller names. */
+static char *python_path(const moonsand_run *r)
+{
+    static const char name[] = "PYTHONPATH=";
+    const char *given = "";
+    for (size_t i = 0; i < r->envc; i++) {
+        if (strncmp(r->env[i], name, sizeof name - 1) == 0)
+            given = r->env[i] + sizeof name - 1;
+    }
+    return ms_asprintf("%s%s%s" MS_PYTHON_DIR_INSIDE, name, given, *given ? ":" : "");
+}
+
 static int put_request(const moonsand_run *r, ms_buf *out, moonsand_error **err)
 {
     const ms_limits *l = &r->sandbox->limits;
     char *path = ms_asprintf("PATH=%s", r->box->path), *lang = ms_asprintf("LANG=%s", r->box->lang);
-    const char **env = ms_calloc(r->envc + 6, sizeof *env);
+    char *python = python_path(r);
+    const char **env = ms_calloc(r->envc + 8, sizeof *env);
     int rc = -1;
-    if (path && lang && env) {
+    if (path && lang && python && env) {
         const char *ours[] = {path,
                               lang,
                               "HOME=/tmp",
                               "TMPDIR=/tmp",
                               "MOONSAND_OUTPUT=" OUTPUT_DIR,
-                              "MOONSAND_RESULT=" VALUE_FILE};
-        size_t n = 0;
-        for (size_t i = 0; i < r->envc; i++)
-            env[n++] = r->env[i];
+                              "MOONSAND_RESULT=" VALUE_FILE,
+                              "MOONSAND_REPORTS=" REPORTS_FILE(MS_REPORTS_FD)};
+        size_t n = 0, count = r->opt.on_report ? 7 : 6;
+        env[n++] = python;
+        for (size_t i = 0; i < r->envc; i++) {
+            if (strncmp(r->env[i], python, strcspn(python, "=") + 1) != 0)
+                env[n++] = r->env[i];
+        }
         /* Of two entries with one name getenv() takes the first, and sh the last. */
-        for (size_t i = 0; i < 6; i++) {
+        for (size_t i = 0; i < count; i++) {
             if (!is_given(r, ours[i]))
                 env[n++] = ours[i];
         }
@@ -57,14 +76,16 @@ static int put_request(const moonsand_run *r, ms_buf *out, moonsand_error **err)
             .artefact_bytes_max = l->artefact_bytes,
             .value_max = l->value_bytes,
             .fsize = l->file_bytes,
-            .flags =
-                MS_FLAG_LANDLOCK | (r->opt.stdin_mode != MOONSAND_STDIN_EMPTY ? MS_FLAG_STDIN : 0u),
+            .flags = MS_FLAG_LANDLOCK |
+                     (r->opt.stdin_mode != MOONSAND_STDIN_EMPTY ? MS_FLAG_STDIN : 0u) |
+                     (r->opt.on_report ? MS_FLAG_REPORTS : 0u),
         };
         rc = ms_agent_put_request(out, &request) || ms_buf_add(out, r->files.data, r->files.len) ||
              ms_agent_put(out, MS_F_GO, NULL, 0);
     }
     ms_free(path);
     ms_free(lang);
+    ms_free(python);
     ms_free((void *)env);
     return rc ? ms_fail_nomem(err) : 0;
 }

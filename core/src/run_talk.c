@@ -85,8 +85,19 @@ static int on_final(moonsand_run *r, const ms_agent_event *ev)
         r->ending.cancelled = r->cancel_asked;
     /* What it says must agree with what it sent. */
     if (r->final.stdout_bytes < r->outcome.result.out.bytes ||
-        r->final.stderr_bytes < r->outcome.result.err.bytes)
+        r->final.stderr_bytes < r->outcome.result.err.bytes ||
+        (!r->opt.on_report && r->final.reports_dropped > 0))
         return -1;
+    return 0;
+}
+
+static int on_report(moonsand_run *r, const ms_agent_event *ev)
+{
+    if (!r->opt.on_report)
+        return -1; /* not asked for */
+    r->outcome.result.reports++;
+    if (!r->freed)
+        r->opt.on_report(r->opt.arg, ev->data, ev->len);
     return 0;
 }
 
@@ -106,6 +117,8 @@ static int on_event(void *arg, const ms_agent_event *ev)
         if (r->opt.on_stdin && !r->input_closed && !r->freed)
             r->opt.on_stdin(r->opt.arg, r);
         return 0;
+    case MS_F_REPORT:
+        return on_report(r, ev);
     case MS_F_FAILED:
         return on_failed(r, ev);
     case MS_F_FINAL:

@@ -129,7 +129,8 @@ int ms_warm_put_server(ms_buf *out, const ms_warm *w, const ms_limits *l, const 
                          "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "NUMEXPR_NUM_THREADS=1",
                          "VECLIB_MAXIMUM_THREADS=1", "BLIS_NUM_THREADS=1",
                          /* What Python reads at its start only, as runs of it have it. */
-                         "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"};
+                         "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1",
+                         "PYTHONPATH=" MS_PYTHON_DIR_INSIDE};
     bool fork = w->mode == MOONSAND_MODE_FORK;
     uint64_t least = w->require > MOONSAND_TIER_LANDLOCK ? MS_TIER_NAMESPACES : MS_TIER_LANDLOCK;
     char *own_path = ms_asprintf("PATH=%s", path), *own_lang = ms_asprintf("LANG=%s", lang);

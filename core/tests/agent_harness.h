@@ -50,6 +50,8 @@ typedef struct seen {
     uint64_t landlock;
     int result; /* of the decoder */
     ms_buf out, err, value, probes;
+    ms_buf reports; /* each ends with a line end */
+    size_t report_count;
     size_t credits, credited;
     struct {
         char path[256], reason[16];
@@ -109,6 +111,11 @@ static int harness_event(void *arg, const ms_agent_event *ev)
         break;
     case MS_F_STDERR:
         ms_buf_add(&s->err, ev->data, ev->len);
+        break;
+    case MS_F_REPORT:
+        s->report_count++;
+        ms_buf_add(&s->reports, ev->data, ev->len);
+        ms_buf_add(&s->reports, "\n", 1);
         break;
     case MS_F_CREDIT:
         s->credits++;
@@ -334,6 +341,7 @@ static void harness_forget(seen *s)
     ms_buf_free(&s->err);
     ms_buf_free(&s->value);
     ms_buf_free(&s->probes);
+    ms_buf_free(&s->reports);
     memset(s, 0, sizeof *s);
 }
 

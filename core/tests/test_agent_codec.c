@@ -14,7 +14,7 @@ static int note(void *arg, const ms_agent_event *ev)
     if (ev->type == MS_F_STDOUT || ev->type == MS_F_STDERR || ev->type == MS_F_VALUE ||
         ev->type == MS_F_ARTEFACT_DATA)
         return ms_buf_addf(log, "(%.*s)", (int)ev->len, ev->data);
-    if (ev->type == MS_F_PROBE)
+    if (ev->type == MS_F_PROBE || ev->type == MS_F_REPORT)
         ms_buf_addf(log, "(%.*s)", (int)ev->len, ev->data);
     if (ev->path != NULL)
         ms_buf_addf(log, " %s", ev->path);
@@ -84,7 +84,9 @@ static void conversation(ms_buf *b)
     frame(b, MS_F_STDERR, "oh", 2);
     number(&f, MS_T_SIZE, 65536);
     fields(b, MS_F_CREDIT, &f);
+    frame(b, MS_F_REPORT, "{\"a\":1}", 7);
     frame(b, MS_F_STDOUT, "world", 5);
+    frame(b, MS_F_REPORT, "\0\n\xff", 3);
     frame(b, MS_F_VALUE, "{}", 2);
     artefact(b, "a/b.txt");
     frame(b, MS_F_ARTEFACT_DATA, "12345", 5);
@@ -102,7 +104,9 @@ static void test_conversation(void)
     conversation(&b);
     is_int(decode(&b, 0, &log), 0, "a whole conversation");
     is_str(log.data,
-           "81 2;82(1000 1000) id 0;82() route 0;83 0;84(hello )85(oh)86 65536;84(world)87({})"
+           "81 3;82(1000 1000) id 0;82() route 0;83 0;84(hello )85(oh)86 65536;91({\"a\":1}) "
+           "0;84(world)"
+           "91() 0;87({})"
            "88 a/b.txt 420;89(12345)89(678)8a 8;8b link symlink 0;88 empty 420;8a changed 0;"
            "8c 5/0/0;",
            "its events");
@@ -147,19 +151,19 @@ static void test_endings(void)
     ms_buf b = {0};
     hello(&b);
     failed(&b, "exec", 2, "cannot execute: x");
-    good(&b, "81 2;8d cannot execute: x exec 2;", "FAILED");
+    good(&b, "81 3;8d cannot execute: x exec 2;", "FAILED");
     hello(&b);
     final_with(&b, false, MS_T_KILLED, MS_KILLED_HOST, 0);
-    good(&b, "81 2;8c -1/0/4;", "FINAL before the start");
+    good(&b, "81 3;8c -1/0/4;", "FINAL before the start");
     hello(&b);
     started(&b);
     final_with(&b, false, MS_T_SIGNAL, 9, 0);
-    good(&b, "81 2;83 0;8c -1/9/0;", "a signal");
+    good(&b, "81 3;83 0;8c -1/9/0;", "a signal");
     hello(&b);
     started(&b);
     frame(&b, MS_F_VALUE, NULL, 0);
     final(&b);
-    good(&b, "81 2;83 0;87()8c 5/0/0;", "an empty value");
+    good(&b, "81 3;83 0;87()8c 5/0/0;", "an empty value");
 }
 
 static void test_order(void)
@@ -167,31 +171,21 @@ static void test_order(void)
     static const struct {
         const char *name, *steps;
     } cases[] = {
-        {"nothing before HELLO", "s"},
-        {"no second HELLO", "hh"},
-        {"no FINAL before STARTED", "hF"},
-        {"no output before STARTED", "ho"},
-        {"no second STARTED", "hss"},
-        {"no second PROBE", "hpp"},
-        {"no PROBE after STARTED", "hsp"},
-        {"no FAILED after STARTED", "hsX"},
-        {"no output after VALUE", "hsvo"},
-        {"no output after an artefact", "hsado"},
-        {"no credit after VALUE", "hsvc"},
-        {"no second VALUE", "hsvv"},
-        {"no data outside", "hsd"},
-        {"no end outside", "hse"},
-        {"no FINAL inside", "hsaF"},
-        {"no VALUE inside", "hsav"},
-        {"no REJECTED inside", "hsar"},
-        {"no artefact inside", "hsaa"},
-        {"no results before the start", "hv"},
-        {"nothing after FINAL", "hsFo"},
-        {"not one byte after FINAL", "hsF!"},
-        {"nothing after FAILED", "hX!"},
-        {"no output after REJECTED", "hsro"},
-        {"no frames of the host", "hG"},
-        {"no unknown frames", "hs?"},
+        {"nothing before HELLO", "s"},     {"no second HELLO", "hh"},
+        {"no FINAL before STARTED", "hF"}, {"no output before STARTED", "ho"},
+        {"no second STARTED", "hss"},      {"no second PROBE", "hpp"},
+        {"no PROBE after STARTED", "hsp"}, {"no FAILED after STARTED", "hsX"},
+        {"no output after VALUE", "hsvo"}, {"no output after an artefact", "hsado"},
+        {"no credit after VALUE", "hsvc"}, {"no report before STARTED", "hR"},
+        {"no report after VALUE", "hsvR"}, {"no report inside an artefact", "hsaR"},
+        {"no report after FINAL", "hsFR"}, {"no empty report", "hsE"},
+        {"no second VALUE", "hsvv"},       {"no data outside", "hsd"},
+        {"no end outside", "hse"},         {"no FINAL inside", "hsaF"},
+        {"no VALUE inside", "hsav"},       {"no REJECTED inside", "hsar"},
+        {"no artefact inside", "hsaa"},    {"no results before the start", "hv"},
+        {"nothing after FINAL", "hsFo"},   {"not one byte after FINAL", "hsF!"},
+        {"nothing after FAILED", "hX!"},   {"no output after REJECTED", "hsro"},
+        {"no frames of the host", "hG"},   {"no unknown frames", "hs?"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ms_buf b = {0}, f = {0};
@@ -213,6 +207,12 @@ static void test_order(void)
             case 'c':
                 number(&f, MS_T_SIZE, 1);
                 fields(&b, MS_F_CREDIT, &f);
+                break;
+            case 'R':
+                frame(&b, MS_F_REPORT, "{}", 2);
+                break;
+            case 'E':
+                frame(&b, MS_F_REPORT, NULL, 0);
                 break;
             case 'v':
                 frame(&b, MS_F_VALUE, "1", 1);
@@ -265,6 +265,7 @@ static void test_final(void)
         {"signal 65", MS_T_SIGNAL, 65, false},
         {"killed 5", MS_T_KILLED, 5, true},
         {"landlocked 2", MS_T_LANDLOCKED, 2, true},
+        {"2^63 dropped reports", MS_T_REPORTS_DROPPED, (uint64_t)1 << 63, true},
         {"less read than handed over", MS_T_STDOUT_BYTES, 2, true},
         {"2^32 stragglers", MS_T_STRAGGLERS, (uint64_t)1 << 32, true},
         {"2^63 ns", MS_T_WALL_NS, (uint64_t)1 << 63, true},
@@ -406,6 +407,74 @@ static void test_malformed(void)
     bad(&b, "another protocol");
 }
 
+static int count_reports(void *arg, const ms_agent_event *ev)
+{
+    size_t *count = arg;
+    *count += ev->type == MS_F_REPORT;
+    return 0;
+}
+
+/* So many reports of so many bytes, in pieces; how many came out in *count. */
+static int reports(size_t n, size_t size, size_t *count)
+{
+    ms_buf b = {0}, one = {0};
+    ms_agent_decoder *d = NULL;
+    hello(&b);
+    started(&b);
+    char *text = calloc(1, size);
+    frame(&one, MS_F_REPORT, text, size);
+    free(text);
+    *count = 0;
+    ms_agent_decoder_new(&d, NULL);
+    int r = ms_agent_decoder_feed(d, b.data, b.len, count_reports, count);
+    for (size_t i = 0; i < n && r == 0; i++) {
+        size_t half = one.len / 2;
+        r = ms_agent_decoder_feed(d, one.data, half, count_reports, count);
+        if (r == 0)
+            r = ms_agent_decoder_feed(d, one.data + half, one.len - half, count_reports, count);
+    }
+    ms_agent_decoder_free(d);
+    ms_buf_free(&b);
+    ms_buf_free(&one);
+    return r;
+}
+
+static void test_report_bounds(void)
+{
+    size_t count, most = MS_REPORTS_BYTES_MAX / MS_REPORT_MAX;
+    ok(reports(1, MS_REPORT_MAX, &count) == 0 && count == 1, "the longest report");
+    ok(reports(1, MS_REPORT_MAX + 1, &count) == -1 && count == 0, "tampered: a longer one");
+    ok(reports(MS_REPORTS_MAX, 1, &count) == 0 && count == MS_REPORTS_MAX, "the most reports");
+    ok(reports(MS_REPORTS_MAX + 1, 1, &count) == -1 && count == MS_REPORTS_MAX,
+       "tampered: one more");
+    ok(reports(most, MS_REPORT_MAX, &count) == 0 && count == most, "the most bytes of them");
+    ok(reports(most + 1, MS_REPORT_MAX, &count) == -1 && count == most, "tampered: more bytes");
+    ok(reports(MS_REPORTS_MAX, MS_REPORTS_BYTES_MAX / MS_REPORTS_MAX + 1, &count) == -1,
+       "tampered: more bytes by small ones");
+
+    /* With a fork server each run has all of it. */
+    ms_buf b = {0}, f = {0};
+    ms_agent_decoder *d = NULL;
+    count = 0;
+    hello(&b);
+    for (int run = 0; run < 3; run++) {
+        number(&f, MS_T_TIER, MS_TIER_LANDLOCK);
+        text(&f, MS_T_NAMESPACES, "");
+        number(&f, MS_T_MEMORY, 1);
+        fields(&b, MS_F_READY, &f);
+        started(&b);
+        for (int i = 0; i < MS_REPORTS_MAX; i++)
+            frame(&b, MS_F_REPORT, "{}", 2);
+        final_with(&b, true, MS_T_REPORTS_DROPPED, 7, 0);
+    }
+    ms_agent_decoder_new(&d, NULL);
+    ms_agent_decoder_serve(d);
+    is_int(ms_agent_decoder_feed(d, b.data, b.len, count_reports, &count), 0, "three runs of it");
+    is_int((long)count, 3 * MS_REPORTS_MAX, "and all come out");
+    ms_agent_decoder_free(d);
+    ms_buf_free(&b);
+}
+
 static int stop(void *arg, const ms_agent_event *ev)
 {
     int *count = arg;
@@ -435,6 +504,7 @@ int main(void)
     test_order();
     test_final();
     test_malformed();
+    test_report_bounds();
     test_stop();
     return done_testing();
 }

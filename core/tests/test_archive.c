@@ -3,6 +3,7 @@
 #include <archive_entry.h>
 #include <stdlib.h>
 
+#include "python_blob.h"
 #include "spec.h"
 #include "tap.h"
 
@@ -20,7 +21,7 @@ static void entry(struct archive *a, const char *path, unsigned type, unsigned m
     is_int(archive_entry_uid(e), 0, "%s: owner", path);
     is_int(archive_entry_gid(e), 0, "%s: group", path);
     is_int(archive_entry_mtime(e), 1, "%s: time", path);
-    char got[8192];
+    static char got[65536];
     la_ssize_t n = type == AE_IFREG ? archive_read_data(a, got, sizeof got) : 0;
     ok(n == (la_ssize_t)len && memcmp(got, data, len) == 0, "%s: contents", path);
 }
@@ -34,7 +35,8 @@ int main(void)
     is_int(ms_archive_agent(&one, agent, sizeof agent, NULL), 0, "archive");
     is_int(ms_archive_agent(&two, agent, sizeof agent, NULL), 0, "again");
     ok(one.len == two.len && memcmp(one.data, two.data, one.len) == 0, "the same bytes");
-    ok(one.len % 512 == 0 && one.len < sizeof agent + 8192, "%zu bytes", one.len);
+    ok(one.len % 512 == 0 && one.len < sizeof agent + ms_python_blob_len + 8192, "%zu bytes",
+       one.len);
     struct archive *a = archive_read_new();
     static const char hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
     if (a && archive_read_support_format_tar(a) == ARCHIVE_OK &&
@@ -42,6 +44,9 @@ int main(void)
         struct archive_entry *e;
         entry(a, ".moonsand/", AE_IFDIR, 0755, "", 0);
         entry(a, ".moonsand/agent", AE_IFREG, 0555, agent, sizeof agent);
+        entry(a, ".moonsand/python/", AE_IFDIR, 0755, "", 0);
+        entry(a, ".moonsand/python/moonsand.py", AE_IFREG, 0444, ms_python_blob,
+              ms_python_blob_len);
         entry(a, "etc/hosts", AE_IFREG, 0644, hosts, sizeof hosts - 1);
         is_int(archive_read_next_header(a, &e), ARCHIVE_EOF, "and no more");
     }

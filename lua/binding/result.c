@@ -78,6 +78,8 @@ void lb_push_result(lua_State *L, const moonsand_result *r)
     set_seconds(L, "overhead_s", r->overhead_ns);
     set_seconds(L, "create_s", r->create_ns);
     set_seconds(L, "queue_s", r->queue_ns);
+    set_integer(L, "reports", r->reports);
+    set_integer(L, "reports_dropped", r->reports_dropped);
     set_seconds(L, "start_s", r->start_ns);
     set_seconds(L, "finish_s", r->finish_ns);
     set_integer(L, "memory_peak", r->memory_peak);

@@ -9,13 +9,29 @@ typedef struct lb_run {
     const moonsand_result *result; /* borrowed from core */
     moonsand_error *err;
     bool done, no_memory, engine_closed;
-    lb_buf out[2]; /* streamed stdout and stderr that Lua has not taken yet */
+    lb_buf out[2];  /* streamed stdout and stderr that Lua has not taken yet */
+    lb_buf reports; /* likewise, each after its length, a size_t; bounded by the core */
 } lb_run;
 
 static void on_output(void *arg, int stream, const char *data, size_t len)
 {
     lb_run *r = arg;
     if (!lb_buf_add(&r->out[stream == 2 ? 1 : 0], data, len) && !r->no_memory) {
+        r->no_memory = true;
+        moonsand_run_cancel(r->core);
+    }
+    lb_handle_news(&r->h);
+}
+
+static void on_report(void *arg, const char *report, size_t len)
+{
+    lb_run *r = arg;
+    size_t before = r->reports.len;
+    if (r->no_memory)
+        return;
+    if (!lb_buf_add(&r->reports, (const char *)&len, sizeof len) ||
+        !lb_buf_add(&r->reports, report, len)) {
+        r->reports.len = before;
         r->no_memory = true;
         moonsand_run_cancel(r->core);
     }
@@ -98,6 +114,7 @@ int lb_run_new(lua_State *L)
     o.trust_key = lb_field_string(L, 2, "trust_key", false);
     o.stream_stdout = lb_field_bool(L, 2, "stream_stdout");
     o.stream_stderr = lb_field_bool(L, 2, "stream_stderr");
+    o.on_report = lb_field_bool(L, 2, "reports") ? on_report : NULL;
     o.on_output = o.stream_stdout || o.stream_stderr ? on_output : NULL;
     o.on_done = on_done;
     o.arg = r;
@@ -137,6 +154,7 @@ static int run_close(lua_State *L)
     lb_handle_unlink(&r->h);
     lb_buf_free(&r->out[0]);
     lb_buf_free(&r->out[1]);
+    lb_buf_free(&r->reports);
     moonsand_error_free(r->err);
     r->err = NULL;
     return 0;
@@ -172,6 +190,25 @@ static int run_take(lua_State *L)
     lb_buf_push(L, &r->out[0]);
     lb_buf_push(L, &r->out[1]);
     return 2;
+}
+
+/* -> list of what was reported since the last call, or nil. */
+static int run_reports(lua_State *L)
+{
+    lb_run *r = lb_check(L, LB_RUN);
+    lua_Integer count = 0;
+    size_t at = 0, len;
+    if (r->reports.len == 0)
+        return 0;
+    lua_newtable(L);
+    while (at < r->reports.len) {
+        memcpy(&len, r->reports.data + at, sizeof len);
+        lua_pushlstring(L, r->reports.data + at + sizeof len, len);
+        lua_rawseti(L, -2, ++count);
+        at += sizeof len + len;
+    }
+    r->reports.len = 0; /* only now: each of these may fail for want of memory */
+    return 1;
 }
 
 /* -> result | nil, err. Raises when it is not done. */
@@ -239,11 +276,11 @@ static int run_save(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"cancel", run_cancel}, {"close_stdin", run_close_stdin},
-    {"done", run_done},     {"phase", run_phase},
-    {"result", run_result}, {"save", run_save},
-    {"take", run_take},     {"write", run_write},
-    {NULL, NULL},
+    {"cancel", run_cancel},   {"close_stdin", run_close_stdin},
+    {"done", run_done},       {"phase", run_phase},
+    {"reports", run_reports}, {"result", run_result},
+    {"save", run_save},       {"take", run_take},
+    {"write", run_write},     {NULL, NULL},
 };
 
 void lb_run_open(lua_State *L)

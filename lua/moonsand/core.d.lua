@@ -258,7 +258,7 @@ function Journal:close() end
 
 ---@class moonsand.core.Sandbox
 local Sandbox = {}
----@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, trust_key: string?, stream_stdout: boolean?, stream_stderr: boolean? } stdin: text; true: write() follows
+---@param options { argv: string[], env: string[]?, files: { path: string, data: string, mode: integer? }[]?, stdin: string|boolean|nil, timeout: number?, trust_key: string?, stream_stdout: boolean?, stream_stderr: boolean?, reports: boolean? } stdin: text; true: write() follows
 ---@return moonsand.core.Run? run, moonsand.Error? err
 function Sandbox:run(options) end
 ---@return boolean
@@ -285,6 +285,9 @@ function Run:phase() end
 --- Streamed output since the last call; nil where there is none.
 ---@return string? stdout, string? stderr
 function Run:take() end
+--- What the program has reported since the last call (only with reports = true): lines as it wrote them, hostile.
+---@return string[]?
+function Run:reports() end
 --- After done(): the fields of moonsand_result (times in seconds as *_s; out as stdout, stdout_bytes,
 --- stdout_truncated, likewise stderr; artefacts = { {path=, data=, mode=} }, rejected = { {path=, reason=} };
 --- isolation is JSON text), or nil, err for what kept us from running it.

@@ -11,20 +11,25 @@ local decoder = cjson.new()
 decoder.decode_max_depth(M.max_depth)
 decoder.decode_invalid_numbers(false)
 
+-- Also takes hexadecimal numbers and more: only for texts that were seen to hold NaN and infinities alone.
+local lenient = cjson.new()
+lenient.decode_max_depth(M.max_depth)
+lenient.decode_invalid_numbers(true)
+
 --- JSON's null.
 M.null = cjson.null
 
 -- cjson 2.1.0 decodes 3 as 3.0; other versions as 3. An integer either way is less of a surprise. It also
 -- decodes 1e999 as an infinity, which could not be written again.
-local function numbers(value)
+local function numbers(value, nonfinite)
   if type(value) == "number" then
-    if value == math.huge or value == -math.huge then
+    if not nonfinite and (value == math.huge or value == -math.huge) then
       error("a number that is too large", 0)
     end
     return math.tointeger(value) or value
   elseif type(value) == "table" then
     for k, v in pairs(value) do
-      value[k] = numbers(v)
+      value[k] = numbers(v, nonfinite)
     end
   end
   return value
@@ -49,20 +54,58 @@ local function clean(s)
   return table.concat(out)
 end
 
---- Whole numbers come as integers, null as `json.null`, strings as valid UTF-8.
----@param text string
----@return any value nil when it is not JSON
----@return string? why
-function M.decode(text)
-  local value, why = decoder.decode(clean(text))
+--- The text with 0 for each NaN, Infinity and -Infinity that stands outside of a string.
+local function without_nonfinite(text)
+  local out, at = {}, 1
+  while true do
+    local quote = text:find('"', at, true)
+    local plain = text:sub(at, (quote or #text + 1) - 1)
+    out[#out + 1] = plain:gsub("%f[%w_-]NaN%f[^%w_]", "0"):gsub("%f[%w_-]%-?Infinity%f[^%w_]", "0")
+    if not quote then
+      return table.concat(out)
+    end
+    local last = quote
+    repeat
+      last = text:find('["\\]', last + 1)
+      local escaped = last and text:byte(last) == 92 -- "\"
+      last = escaped and last + 1 or last
+    until not escaped
+    out[#out + 1] = text:sub(quote, last)
+    if not last then
+      return table.concat(out) -- no end: no JSON
+    end
+    at = last + 1
+  end
+end
+
+local function decode(from, text, nonfinite)
+  local value, why = from.decode(text)
   if value == nil then
     return nil, why
   end
-  local good, result = pcall(numbers, value)
+  local good, result = pcall(numbers, value, nonfinite)
   if not good then
     return nil, result
   end
   return result
+end
+
+--- Whole numbers come as integers, null as `json.null`, strings as valid UTF-8.
+--- nonfinite: NaN, Infinity and -Infinity are numbers, too, as Python writes them; nothing else that JSON has not.
+---@param text string
+---@param how { nonfinite: boolean? }?
+---@return any value nil when it is not JSON
+---@return string? why
+function M.decode(text, how)
+  text = clean(text)
+  local value, why = decode(decoder, text, false)
+  if value == nil and how and how.nonfinite then
+    local masked = without_nonfinite(text)
+    if masked ~= text and decode(decoder, masked, false) ~= nil then
+      return decode(lenient, text, true)
+    end
+  end
+  return value, why
 end
 
 local array_mark = {}

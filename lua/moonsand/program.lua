@@ -12,7 +12,7 @@ local params_file = ".moonsand-params.json"
 local params_path = "/tmp/work/" .. params_file -- the working directory that the core gives a run
 
 --- A path of this machine, for messages and for the core.
-local function check_path(path, level)
+function M.check_path(path, level)
   if type(path) ~= "string" or path == "" then
     error(("a path is a text, got %s"):format(path == "" and "an empty one" or type(path)), level + 1)
   elseif path:find("\0", 1, true) then
@@ -48,17 +48,22 @@ function M.read_file(path, what)
   return text
 end
 
-local function base_name(path)
+local check_path = M.check_path
+
+--- The last part of a path.
+function M.base_name(path)
   return path:match "([^/]+)/*$" or path
 end
 
---- Where a file goes inside, relative to the working directory.
-local function check_target(name, level)
+local base_name = M.base_name
+
+--- Where a file goes inside, relative to a directory there (nil: the working directory).
+function M.check_target(name, level, dir)
   if type(name) ~= "string" or name == "" or name:find("\0", 1, true) or not utf8.len(name) then
     error("a file's name inside is a text in UTF-8 without NUL bytes", level + 1)
   end
   if name:sub(1, 1) == "/" then
-    error(("the file %q must be relative to the working directory"):format(name), level + 1)
+    error(("the file %q must be relative to %s"):format(name, dir or "the working directory"), level + 1)
   end
   for part in (name .. "/"):gmatch "([^/]*)/" do
     if part == "" or part == "." or part == ".." then
@@ -67,6 +72,8 @@ local function check_target(name, level)
   end
   return name
 end
+
+local check_target = M.check_target
 
 --- { ["data/a.csv"] = "host/path" or { data = "..." } }, or a list of host paths under their base names.
 local function collect_files(given, level)
@@ -213,6 +220,7 @@ M.schema = {
   trust_key = trust_key,
   on_stdout = options.func,
   on_stderr = options.func,
+  on_report = options.func,
 }
 
 --- Raises for what makes no sense; nil, err for what cannot be read.
@@ -220,7 +228,7 @@ M.schema = {
 ---@param given table?
 ---@param level integer whom to blame
 ---@param environment table<string, string>? of the sandbox; a variable of the caller's takes the place of one of these
----@return table? program for Sandbox:run of the core, plus on_stdout, on_stderr, stdin
+---@return table? program for Sandbox:run of the core, plus on_stdout, on_stderr, on_report, stdin
 ---@return moonsand.Error? err
 function M.build(script, given, level, environment)
   level = level + 1
@@ -301,7 +309,7 @@ function M.build(script, given, level, environment)
   table.sort(list)
   return {
     argv = argv, env = list, files = files, stdin = o.stdin, timeout = o.timeout, trust_key = o.trust_key,
-    on_stdout = o.on_stdout, on_stderr = o.on_stderr,
+    on_stdout = o.on_stdout, on_stderr = o.on_stderr, on_report = o.on_report,
   }
 end
 

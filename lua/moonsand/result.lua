@@ -27,9 +27,11 @@ local M = {}
 ---@field oom_kills integer
 ---@field stragglers_killed integer
 ---@field pids_refused integer
+---@field reports integer that on_report got, or would have got
+---@field reports_dropped integer longer than 64 KiB, beyond 10000 or 16 MiB in all, or no JSON object
 ---@field artefacts { path: string, data: string, mode: integer }[]
 ---@field rejected_artefacts { path: string, reason: string }[]
----@field value any decoded from the program's result file; hostile, like all that comes out
+---@field value any decoded from the program's result file; hostile, like all that comes out; numbers may be nan and inf
 ---@field value_error string? why there is no value although the program wrote one
 ---@field isolation table what was really applied
 ---@field engine table kind, version, api_version, endpoint, rootless
@@ -77,7 +79,7 @@ function M.new(fields, raw, engine, image_ref)
   self.image_ref = image_ref
   self.value = nil
   if fields.value then
-    local value, why = json.decode(fields.value)
+    local value, why = json.decode(fields.value, { nonfinite = true })
     self.value = value
     if value == nil then
       self.value_error = "the result file is not JSON: " .. tostring(why):gsub("[%c\127]+", " ")
@@ -139,7 +141,25 @@ function Result:__tostring()
   return text
 end
 
---- Plain table for JSON: without methods, artefacts without their bytes.
+local nonfinite_names = { [math.huge] = "inf", [-math.huge] = "-inf" }
+
+--- A copy that JSON can hold: null for NaN and infinities, which are noted in found by their place ("a.b", "list.1").
+local function finite(value, place, found)
+  if type(value) == "number" and (value ~= value or nonfinite_names[value]) then
+    found[place] = value ~= value and "nan" or nonfinite_names[value]
+    return json.null
+  elseif type(value) ~= "table" then
+    return value
+  end
+  local out = setmetatable({}, getmetatable(value))
+  for k, v in pairs(value) do
+    out[k] = finite(v, (place ~= "" and place .. "." or "") .. tostring(k), found)
+  end
+  return out
+end
+
+--- Plain table for JSON: without methods, artefacts without their bytes. In value, NaN and infinities are null, and
+--- value_nonfinite says what they were: { ["a.b"] = "nan" }, "" for the value itself.
 ---@return table
 function Result:summary()
   local out = {}
@@ -153,6 +173,9 @@ function Result:summary()
     out.artefacts[i] = { path = a.path, bytes = #a.data, mode = a.mode }
   end
   out.rejected_artefacts = json.array(self.rejected_artefacts)
+  local found = {}
+  out.value = finite(self.value, "", found)
+  out.value_nonfinite = next(found) and found or nil
   for _, list in ipairs { "exceptions", "capabilities", "namespaces" } do
     if type(out.isolation[list]) == "table" then
       json.array(out.isolation[list])

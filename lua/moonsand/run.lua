@@ -1,7 +1,9 @@
 --- A run's handle: wait for it, cancel it, feed its stdin, get its output as it comes.
 local errors = require "moonsand.errors"
+local json = require "moonsand.json"
 local result = require "moonsand.result"
 local sched = require "moonsand.sched"
+local text = require "moonsand.text"
 
 local M = {}
 
@@ -13,6 +15,7 @@ Run.__name = "moonsand.Run"
 
 local poll_s = 0.02 -- how soon a stdin function that had nothing is asked again
 local pump_limit = 1 << 20 -- bytes of stdin a step, so that one run does not hold up the others
+local longest_text = 4096 -- bytes of a text in a report
 
 local function finish(self, value, err)
   self.finished, self._result, self._err = true, value, err
@@ -85,7 +88,49 @@ local function pump(self)
   end
 end
 
+--- Its texts, keys too, made fit to be shown. Deep it cannot be: json.max_depth.
+local function harmless(value)
+  if type(value) == "string" then
+    return text.harmless(value, longest_text)
+  elseif type(value) ~= "table" then
+    return value
+  end
+  local out = {}
+  for k, v in pairs(value) do
+    out[harmless(k)] = harmless(v)
+  end
+  return out
+end
+
+--- Lines as they came to the callback's tables, until it wants the end.
+local function deliver_reports(self)
+  local lines = self._raw:reports()
+  for _, line in ipairs(lines or {}) do
+    if not self._on_report or self._failure or self.finished then
+      return
+    end
+    local report = line:find "^%s*{" and json.decode(line, { nonfinite = true })
+    if not report then
+      self._no_reports = self._no_reports + 1
+    else
+      local ok, wish = call(self, self._on_report, harmless(report))
+      if ok and wish == "prune" then
+        self._on_report = nil
+        self:cancel()
+      elseif ok and wish then
+        callback_failed(self, ("on_report: the function must return nil or \"prune\", got %s"):format(type(wish)))
+      end
+    end
+  end
+end
+
 local function deliver(self)
+  if self._on_report then
+    deliver_reports(self)
+    if self.finished then
+      return
+    end
+  end
   local out, err = self._raw:take()
   if out then
     call(self, self._on_stdout, out)
@@ -96,7 +141,7 @@ local function deliver(self)
 end
 
 local function look(self)
-  if self._on_stdout or self._on_stderr then
+  if self._streams then
     deliver(self)
   end
   local raw = self._raw
@@ -106,7 +151,7 @@ local function look(self)
   if self.finished or not raw:done() then
     return
   end
-  if self._on_stdout or self._on_stderr then
+  if self._streams then
     deliver(self) -- what came before the end, while a callback was busy
     if self.finished then
       return
@@ -114,6 +159,11 @@ local function look(self)
   end
   local fields, err = raw:result()
   if fields then
+    -- The image with the data on it is no name that a user knows.
+    fields.image = self._sandbox.data_hash and self._sandbox.image or fields.image
+    -- What is no JSON object was dropped here and not there.
+    fields.reports = fields.reports - self._no_reports
+    fields.reports_dropped = fields.reports_dropped + self._no_reports
     finish(self, result.new(fields, raw, self._engine, self._sandbox.image_ref))
   else
     finish(self, nil, err)
@@ -153,6 +203,7 @@ function M.start(sandbox, what)
     trust_key = what.trust_key,
     stream_stdout = what.on_stdout ~= nil,
     stream_stderr = what.on_stderr ~= nil,
+    reports = what.on_report ~= nil,
   }
   if not raw then
     return nil, err
@@ -165,6 +216,9 @@ function M.start(sandbox, what)
     _stdin = pulled and what.stdin or nil,
     _on_stdout = what.on_stdout,
     _on_stderr = what.on_stderr,
+    _on_report = what.on_report,
+    _streams = (what.on_stdout or what.on_stderr or what.on_report) ~= nil,
+    _no_reports = 0,
   }, Run)
   sched.register(raw, self)
   return self

@@ -1,5 +1,6 @@
 --- A sandbox: an image plus limits. Runs start from it.
 local budget = require "moonsand.budget"
+local data = require "moonsand.image.data"
 local options = require "moonsand.options"
 local pool = require "moonsand.pool"
 local pool_options = require "moonsand.pool_options"
@@ -17,6 +18,8 @@ local M = {}
 ---@field image string id of the image, fixed when the sandbox was made
 ---@field image_ref string? the name that led to it then
 ---@field pool moonsand.Pool? its containers that are kept ready
+---@field data string[] names of the files in /data, sorted
+---@field data_hash string? of their names and contents; nil without data
 local Sandbox = {}
 Sandbox.__index = Sandbox
 Sandbox.__name = "moonsand.Sandbox"
@@ -66,6 +69,7 @@ M.schema = {
   binds = binds,
   exec_tmp = options.flag,
   runtime = options.text,
+  data = data.option,
   platform = store.platform_option,
 }
 for name, check in pairs(pool_options.schema) do
@@ -111,7 +115,12 @@ end
 --- cpus 0.5; memory "512m"; timeout 300 (seconds, from the program's start); pids 128;
 --- disk "64m" (/tmp, which is memory); disk_inodes 8192; shm "16m"; file_size (largest file; disk);
 --- open_files 512; stdout, stderr "16m" (output sets both); artefacts (all together; disk);
---- artefact_count 256; value "1m". Exceptions: network "bridge", binds { ["/host/dir"] = "/inside" }
+--- artefact_count 256; value "1m".
+--- data { ["GOOG.csv"] = "host/path" or { data = "..." } }, or a list of paths: files that go in once, and that each
+--- run can read in /data ($MOONSAND_DATA). They are one more layer on the image, made when there is none yet with
+--- just these contents: sandbox.data are their names, sandbox.data_hash is of names and contents, and preload_script
+--- finds them, too. err.op is "data" for files that cannot be read; links are not followed.
+--- Exceptions: network "bridge", binds { ["/host/dir"] = "/inside" }
 --- (read-only), exec_tmp true. Tighter: runtime "runsc".
 ---
 --- Containers that wait for runs (sandbox.pool): mode "container" with pool = N or "auto": fresh ones, each used once;
@@ -142,7 +151,14 @@ function M.new(engine, given, level)
     err.op = err.op or "sandbox"
     return nil, err
   end
-  o.output, o.platform, o.image = nil, nil, facts.id
+  local input
+  if o.data then
+    input, err = data.make(engine, facts, o.data, ref)
+    if not input then
+      return nil, err
+    end
+  end
+  o.output, o.platform, o.data, o.image = nil, nil, nil, input and input.id or facts.id
   local plain = {}
   for name, value in pairs(o) do
     plain[core_names[name] or name] = value
@@ -161,8 +177,11 @@ function M.new(engine, given, level)
   if not raw then
     return nil, err
   end
+  local environment = sizing.environment(o.cpus)
+  environment.MOONSAND_DATA = input and data.dir or nil
   return setmetatable({
-    _raw = raw, engine = engine, image = facts.id, image_ref = ref, _environment = sizing.environment(o.cpus),
+    _raw = raw, engine = engine, image = facts.id, image_ref = ref, _environment = environment,
+    data = input and input.names or {}, data_hash = input and input.hash or nil,
     pool = kept and pool.new(raw, engine, want, kept.on_pool) or nil,
   }, Sandbox)
 end
@@ -184,9 +203,12 @@ end
 --- which go under their base names; env: { NAME = "value" }; stdin: string, or a function that returns
 --- pieces, "" for "nothing yet", nil at the end; timeout: shorter than the sandbox's; params: a table,
 --- JSON in the file $MOONSAND_PARAMS; on_stdout, on_stderr: called with pieces as they come, which are
---- then not in the result; language: "python" (default for code), "sh", "lua"; trust_key: in fork mode, runs with
---- different keys never share a container (without one: the sandbox's own). A variable that env does not set:
---- OMP_NUM_THREADS and its like say as many threads as the sandbox has processors.
+--- then not in the result; on_report: called with each JSON object that the program writes, a line each, to the file
+--- $MOONSAND_REPORTS, as a table with harmless texts (numbers may be nan and inf); what it returns is nil, or "prune",
+--- which cancels the run (and no more reports come); result.reports and reports_dropped count them;
+--- language: "python" (default for code), "sh", "lua"; trust_key: in fork mode, runs with different keys never share a
+--- container (without one: the sandbox's own). A variable that env does not set: OMP_NUM_THREADS and its like say as
+--- many threads as the sandbox has processors.
 ---@param script string|table
 ---@param given table?
 ---@return moonsand.Run? run, moonsand.Error? err

@@ -51,10 +51,24 @@ struct control_ready {
     char program[64];             /* the name of the file that the interpreter is */
 };
 
-/* Descriptors of a job, in this order; without JOB_STDIN the first is missing. */
-enum { JOB_FD_TEXT, JOB_FD_TROUBLE, JOB_FD_STDOUT, JOB_FD_STDERR, JOB_FD_STDIN, JOB_FD_COUNT };
+/* Descriptors of a job, in this order; JOB_STDIN and JOB_REPORTS say whether the last two are
+ * there.
+ */
+enum {
+    JOB_FD_TEXT,
+    JOB_FD_TROUBLE,
+    JOB_FD_STDOUT,
+    JOB_FD_STDERR,
+    JOB_FD_STDIN,
+    JOB_FD_REPORTS,
+    JOB_FD_COUNT
+};
 
-enum { JOB_STDIN = 1, JOB_EXEC = 2 /* the program is another than the interpreter */ };
+enum {
+    JOB_STDIN = 1,
+    JOB_EXEC = 2, /* the program is another than the interpreter */
+    JOB_REPORTS = 4
+};
 
 struct control_job {
     uint32_t type, flags;

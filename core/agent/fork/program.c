@@ -159,6 +159,28 @@ static bool read_job(int fd)
     return true;
 }
 
+/* The reports' pipe under its number; the pipe of trouble may be there. */
+static long place_reports(int reports, int *trouble)
+{
+    if (*trouble == MS_REPORTS_FD) {
+        long other = raw(fcntl, *trouble, F_DUPFD_CLOEXEC, 3);
+        if (other < 0)
+            return other;
+        *trouble = (int)other;
+    }
+    return reports == MS_REPORTS_FD ? raw(fcntl, reports, F_SETFD, 0)
+                                    : raw(dup3, reports, MS_REPORTS_FD, 0);
+}
+
+/* All from `lowest` on, but the reports' pipe. */
+static long close_others(unsigned int lowest, bool reports)
+{
+    long r = 0;
+    if (reports)
+        r = raw(close_range, lowest, MS_REPORTS_FD - 1, 0);
+    return r < 0 ? r : raw(close_range, reports ? MS_REPORTS_FD + 1 : lowest, ~0u, 0);
+}
+
 EXPORT void moonsand_take(void)
 {
     int fds[JOB_FD_COUNT];
@@ -166,24 +188,29 @@ EXPORT void moonsand_take(void)
     if (hear(&job.head, sizeof job.head, fds, JOB_FD_COUNT) != (long)sizeof job.head)
         raw_exit(1); /* the agent is gone */
     int trouble = fds[JOB_FD_TROUBLE];
+    bool with_stdin = (job.head.flags & JOB_STDIN) != 0;
+    bool with_reports = (job.head.flags & JOB_REPORTS) != 0;
     long r;
     if (!read_job(fds[JOB_FD_TEXT]))
         give_up(trouble, STEP_EXEC, -ENOMEM);
     if (job.head.fsize > 0 && (r = limit(RLIMIT_FSIZE, job.head.fsize)) < 0)
         give_up(trouble, STEP_LIMIT, r);
-    if (((job.head.flags & JOB_STDIN) != 0 && (r = raw(dup3, fds[JOB_FD_STDIN], 0, 0)) < 0) ||
+    if ((with_stdin && (r = raw(dup3, fds[JOB_FD_STDIN], 0, 0)) < 0) ||
         (r = raw(dup3, fds[JOB_FD_STDOUT], 1, 0)) < 0 ||
         (r = raw(dup3, fds[JOB_FD_STDERR], 2, 0)) < 0 || (r = raw(chdir, job.cwd)) < 0)
+        give_up(trouble, STEP_EXEC, r);
+    if (with_reports &&
+        (r = place_reports(fds[with_stdin ? JOB_FD_REPORTS : JOB_FD_STDIN], &trouble)) < 0)
         give_up(trouble, STEP_EXEC, r);
     if ((job.head.flags & JOB_EXEC) != 0) {
         default_signals();
         if (trouble != 3 && (r = raw(dup3, trouble, 3, O_CLOEXEC)) < 0)
             give_up(trouble, STEP_EXEC, r);
-        (void)raw(close_range, 4, ~0u, 0);
+        (void)close_others(4, with_reports);
         give_up(3, STEP_EXEC, execute(job.argv, job.env));
     }
     /* With the pipe of trouble closed the agent knows that there is none. */
-    if ((r = raw(close_range, 3, ~0u, 0)) < 0)
+    if ((r = close_others(3, with_reports)) < 0)
         give_up(trouble, STEP_EXEC, r);
     if (&environ != 0)
         environ = job.env;

@@ -12,7 +12,7 @@ local default_unused = 7 * 86400 -- seconds
 local ours = "^localhost/moonsand/"
 
 -- Those that hang on others come first: an engine removes no image that another one is made of.
-local order = { run = 1, image = 2, tree = 3, packages = 4, base = 5 }
+local order = { run = 1, data = 2, image = 3, tree = 4, packages = 5, base = 6 }
 
 local schema = { unused_for = options.age, older_than = options.age, dry_run = options.flag }
 
@@ -45,7 +45,7 @@ local function in_use(list, containers)
     local id = c.image
     while id and not out[id] do
       out[id] = c
-      id = by_id[id] and by_id[id].kind == "run" and reference.id(by_id[id].labels["moonsand.base"]) or nil
+      id = by_id[id] and store.is_added(by_id[id].kind) and reference.id(by_id[id].labels["moonsand.base"]) or nil
     end
   end
   return out
@@ -109,7 +109,7 @@ local function remove(engine, item)
   return store.remove(engine, item.id)
 end
 
---- Removes images that moonsand has built (kinds "image", "tree", "packages", "base") or made for runs ("run"), and
+--- Removes images that moonsand has built (kinds "image", "tree", "packages", "base") or made for runs ("run", "data"), and
 --- no others: those that were made more than older_than ago (no such limit by default), that this user has not
 --- used for unused_for (7 days), that no container uses, and that have no name but ours.
 --- Use is what this user on this machine has done: a sandbox was made of it, or engine:image found it.

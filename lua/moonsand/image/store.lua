@@ -253,7 +253,7 @@ end
 local list_schema = { all = options.flag, ours = options.flag }
 
 --- What an image is to moonsand: "image", "tree", "packages", "base" (built, see engine:image), "run" (one with the
---- agent added, made by the first run); nil for images of others.
+--- agent added, made by the first run), "data" (one with a sandbox's data added); nil for images of others.
 ---@param labels table<string, string>
 ---@param refs string[]
 ---@return string?
@@ -356,11 +356,20 @@ function M.containers(engine)
   return out
 end
 
---- The images that our runs have made of the image `id` by adding the agent.
+--- True for an image that our sandboxes and runs have made of another one (its label moonsand.base), by adding to it.
+function M.is_added(kind)
+  return kind == "run" or kind == "data"
+end
+
+--- The images that our sandboxes and runs have made of the image `id` by adding data and the agent; those that hang
+--- on others of them come first.
 function M.run_images(list, id)
   local out = {}
   for _, item in ipairs(list) do
-    if item.kind == "run" and item.labels["moonsand.base"] == id then
+    if M.is_added(item.kind) and item.labels["moonsand.base"] == id and item.id ~= id then
+      if item.kind == "data" then
+        table.move(M.run_images(list, item.id), 1, #list, #out + 1, out)
+      end
       out[#out + 1] = item
     end
   end
@@ -418,7 +427,7 @@ local function explain(engine, ref, facts, runs, err)
 end
 
 --- Takes the name away; with its last name goes the image. By id, an image with several names goes only with
---- force. What our runs have made of the image (the agent added) goes with it. err.code is "conflict" when
+--- force. What our sandboxes and runs have made of the image (data and the agent added) goes with it. err.code is "conflict" when
 --- containers use it, and err.containers names them; "not_found" when it is not there. force: also under
 --- containers that do not run.
 ---@param ref string|moonsand.Image
