@@ -13,12 +13,14 @@ local plain_every = 5 -- and between two plain lines
 local Live = {}
 Live.__index = Live
 
---- "0.8 s", "12 s", "3:05 min", "2 h 07 min", "3 d 4 h".
+--- "45 ms", "0.8 s", "12 s", "3:05 min", "2 h 07 min", "3 d 4 h".
 ---@param s number
 ---@return string
 function M.seconds(s)
   if s ~= s or s == math.huge then
     return "?"
+  elseif s < 0.1 then
+    return ("%.0f ms"):format(1000 * s)
   elseif s < 10 then
     return ("%.1f s"):format(s)
   elseif s < 60 then
