@@ -98,7 +98,7 @@ local function parts_of(p, ending)
     counts[#counts + 1] = ("%d pruned"):format(p.pruned)
   end
   local tail = {}
-  if (p.rate or 0) > 0 then
+  if (p.rate or 0) > 0 and not ending then
     tail[#tail + 1] = ("%.*f trials/s"):gsub("%*", p.rate < 10 and "1" or "0"):format(p.rate)
   end
   if ending then
@@ -138,7 +138,8 @@ function M.line(p, columns, ending)
   return fit(counts .. rest, columns)
 end
 
---- A new line. sweep: what has progress(). quiet: show nothing. live: draw (default: when stderr is a terminal that can).
+--- A new line. sweep: what has progress(). quiet: show nothing. live: draw (default: when stderr is a terminal that
+--- can).
 ---@param sweep { progress: fun(self): table }
 ---@param given { quiet: boolean?, live: boolean?, columns: integer?, every: number?, write: fun(s: string)? }?
 ---@return moonsand.cli.Live

@@ -196,7 +196,7 @@ local function outcome_json(study, progress, plan, signals)
   end
   return {
     done = progress.done, complete = progress.complete, failed = progress.failed, pruned = progress.pruned,
-    cached = progress.cached, total = progress.total, elapsed_s = progress.elapsed_s, ended_by = progress.stopping,
+    cached = progress.cached, total = progress.total, elapsed_s = progress.elapsed_s, ended_by = study.meta.stopped,
     failures = study.failures, best = trial_json(progress.best), top = top, journal = plan.given.journal,
     report = plan.report, interrupted = signals > 0,
   }
@@ -260,8 +260,8 @@ local function finish(args, plan, sweep, study, signals, note)
       io.stderr:write "interrupted; without a journal it cannot go on\n"
     end
     return interrupted
-  elseif progress.stopping == "failures" or progress.stopping == "fail_fast" then
-    note(("ended early, for too much failed (%s)"):format(progress.stopping))
+  elseif study.meta.stopped == "failures" or study.meta.stopped == "fail_fast" then
+    note(("ended early, for too much failed (%s)"):format(study.meta.stopped))
     return fruitless
   end
   return (progress.complete == 0 or not written) and fruitless or 0

@@ -37,7 +37,7 @@ function M.run(sweep, where, line)
     local count, name = core.caught_signals()
     if count > 0 and seen == 0 then
       sweep:stop()
-      line:set_ending(name == "INT" and "ending: waits for what runs; Ctrl-C once more kills it" or "ending")
+      line:set_ending(name == "INT" and "ending; Ctrl-C once more kills what runs" or "ending")
     end
     if count > 1 and seen < 2 then
       sweep:cancel()

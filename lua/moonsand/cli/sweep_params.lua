@@ -175,6 +175,9 @@ function M.where(text, space)
   end
   -- By itself first: "fast<slow) or (true" must not pass because of what we put around it.
   local chunk, why = compile("return " .. text .. "\n")
+  if not text:find "%S" then
+    chunk, why = nil, "there is nothing"
+  end
   if not chunk then
     error(("--where %s: %s; it is a Lua expression over the parameters, for example 'fast<slow and kind~=\"a\"'")
       :format(options.show(text), (why:gsub("^%-%-where:%d+: ", ""))), 0)
