@@ -197,7 +197,7 @@ end
 local function whole_study(self, err)
   local meta, base = self.meta, self.base
   meta.params, meta.started, meta.ended = describe(self), self.started, os.time()
-  meta.stopped, meta.warnings = err and "error" or self.stopped or "exhausted", self.warnings
+  meta.stopped = err and "error" or self.stopped or "exhausted"
   meta.title, meta.journal = base.title, base.journal
   meta.wall_s, meta.counts = nil, nil
   local inside, outside = mean_of(self.list, "in_value"), mean_of(self.list, "out_value")
@@ -205,7 +205,7 @@ local function whole_study(self, err)
     windows = self.list, objective = type(base.objective) == "string" and base.objective or "(function)",
     in_mean = inside, out_mean = outside, efficiency = inside and outside and inside ~= 0 and outside / inside or nil,
   }
-  local study = require("moonsand.study").new { trials = self.all, meta = meta }
+  local study = require("moonsand.study").new { trials = self.all, meta = meta, warnings = self.warnings }
   study.sections = { section(study) }
   return study
 end
@@ -227,7 +227,7 @@ local function run_part(self, options, window, part)
       self.meta[k] = v
     end
   end
-  for _, text in ipairs(got.meta.warnings or {}) do
+  for _, text in ipairs(got.warnings) do
     self.warnings[#self.warnings + 1] = ("window %d, %s: %s"):format(window.number, segment, text)
   end
   return study, err, take_over(self.all, got, window, segment)

@@ -13,7 +13,7 @@ local function write(name, text)
   return path
 end
 
-describe("data", function()
+describe("input", function()
   setup(function()
     local p = assert(io.popen "mktemp -d")
     dir = p:read "l"
@@ -43,7 +43,9 @@ describe("data", function()
 
     teardown(function()
       engines.settle(kind)
-      assert(engine:prune { unused_for = 0 })
+      for _, item in ipairs(data_images(true)) do
+        engine:remove(item.id, { force = true })
+      end
     end)
 
     for _, mode in ipairs { { "container", {} }, { "pool", { pool = 1 } }, { "fork", { mode = "fork" } } } do
@@ -67,9 +69,9 @@ for step in ("open(d + '/GOOG.csv', 'a')", "open(d + '/new', 'w')", "os.unlink(d
     try: eval(step); print("did", step)
     except OSError: pass
 st = os.stat(d + "/GOOG.csv")
-print(oct(st.st_mode), st.st_uid)]] })
+print(oct(st.st_mode), st.st_uid != os.getuid())]] })
         assert.equal("ok", r.status, r.stderr)
-        assert.equal("/data b'Date,Close\\n2004-08-19,100\\n\\x00\\xff' x\n0o100444 0\n", r.stdout)
+        assert.equal("/data b'Date,Close\\n2004-08-19,100\\n\\x00\\xff' x\n0o100444 True\n", r.stdout)
         if mode[1] == "fork" then
           assert.equal("fork", r.isolation.mode)
         end
@@ -117,7 +119,8 @@ print(oct(st.st_mode), st.st_uid)]] })
     it("leaves no container, and images that prune and list know", function()
       engines.settle(kind)
       local before = #engines.containers(kind)
-      local box = engines.box(kind, { data = { ["z.txt"] = { data = tostring(core.monotonic()) } } })
+      local stamp = tostring(core.monotonic())
+      local box = engines.box(kind, { data = { ["z.txt"] = { data = stamp } } })
       engines.settle(kind)
       assert.equal(before, #engines.containers(kind))
       assert(box:run { code = "pass" })
@@ -135,24 +138,28 @@ print(oct(st.st_mode), st.st_uid)]] })
       local hanging = store.run_images(list, found.id)
       assert.is_true(#hanging > 0)
       box:close()
-      -- What was just used stays; then goes, and what hangs on it before it.
-      local pruned = assert(engine:prune { unused_for = "1h" })
-      for _, item in ipairs(pruned.removed) do
-        assert.are_not.equal(found.id, item.id)
+      -- What was just used stays; later it goes, and what hangs on it before it.
+      local function removed(unused_for)
+        local out = {}
+        for i, item in ipairs(assert(engine:prune { unused_for = unused_for, dry_run = true }).removed) do
+          out[item.id] = i
+        end
+        return out
       end
-      engines.settle(kind)
-      pruned = assert(engine:prune { unused_for = 0 })
-      local removed = {}
-      for i, item in ipairs(pruned.removed) do
-        removed[item.id] = i
-      end
-      assert.is_truthy(removed[found.id])
+      assert.is_nil(removed("1h")[found.id])
+      local all = removed(0)
+      assert.is_truthy(all[found.id])
       for _, item in ipairs(hanging) do
-        assert.is_true(removed[item.id] < removed[found.id])
+        assert.is_true(all[item.id] < all[found.id])
+      end
+      assert(engine:remove(found.id))
+      for _, item in ipairs(hanging) do
+        assert.is_false((engine:has(item.id)))
       end
       assert.is_true((engine:has(box.image)))
       -- A sandbox that knew it makes it again.
-      local again <close> = engines.box(kind, { data = { ["z.txt"] = { data = "again" } } })
+      local again <close> = engines.box(kind, { data = { ["z.txt"] = { data = stamp } } })
+      assert.equal(box.data_hash, again.data_hash)
       assert.equal("ok", assert(again:run { code = "open('/data/z.txt')" }).status)
     end)
 
@@ -208,7 +215,9 @@ print(oct(st.st_mode), st.st_uid)]] })
 
     it("raises for what makes no sense", function()
       local function bad(value, message)
-        local ok, err = pcall(engine.sandbox, engine, { image = engines.image, data = value })
+        local ok, err = pcall(function()
+          engine:sandbox { image = engines.image, data = value }
+        end)
         assert.is_false(ok)
         assert.matches(message, tostring(err), 1, true)
         assert.matches("data_spec.lua", tostring(err), 1, true)

@@ -47,6 +47,22 @@ describe("an installation", function()
     assert.matches('"name":"cgroup"', text, 1, true)
   end)
 
+  it("has the plugins, which are found by name, and runs a sweep with them", function()
+    local share, system = root .. "/usr/share/lua/5.4/", "/usr/share/lua/5.4/"
+    local path = ("%s?.lua;%s?/init.lua;%s?.lua"):format(share, share, system)
+    local ok, text = output(("cd / && env -u LUA_INIT -u MOONSAND_PLUGINS LUA_PATH='%s' "
+      .. "LUA_CPATH='%s/usr/lib/lua/5.4/?.so;;' lua5.4 -e '%s'"):format(path, root, ([[
+        local moonsand = require "moonsand"
+        local study = assert(moonsand.sweep { space = { n = moonsand.range(1, 3) }, objective = "v", plugins = {
+          "retry", "walkforward", { "csv", path = "ROOT/out.csv" } } }:run(moonsand.executors.noop { f = function(p)
+          return { v = p.n }
+        end }))
+        print(#study, #study.warnings)]]):gsub("ROOT", root)))
+    assert.is_true(ok, text)
+    assert.equal("3\t0\n", text)
+    assert.is_true((output("test -s " .. root .. "/out.csv && test -s " .. share .. "moonsand/plugins/csv.lua")))
+  end)
+
   it("is found by pkg-config, and a C program runs with it", function()
     if (os.getenv "LD_PRELOAD" or ""):find("asan", 1, true) then
       pending "a sanitized library does not link into a plain program"

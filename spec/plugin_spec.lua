@@ -117,9 +117,9 @@ describe("plugins", function()
     local function check(pattern, use)
       local study = assert(run { use })
       assert.equal(5, #study:trials "complete")
-      assert.equal(1, #study.meta.warnings)
-      assert.matches(pattern, study.meta.warnings[1])
-      assert.is_nil(study.meta.warnings[1]:find "%c")
+      assert.equal(1, #study.warnings)
+      assert.matches(pattern, study.warnings[1])
+      assert.is_nil(study.warnings[1]:find "%c")
     end
 
     it("another api, no table, no setup, no Lua, a file that raises", function()
@@ -150,7 +150,7 @@ describe("plugins", function()
       end) })
       assert.equal(5, n)
       assert.equal(5, #study:trials "complete")
-      local text = table.concat(study.meta.warnings, "\n")
+      local text = table.concat(study.warnings, "\n")
       assert.matches("plugin 'mine': its 'trial' hook raised: [^\n]*no %(5 times%)", text)
       assert.matches("plugin 'mine': its 'run' hook raised: table", text)
     end)
@@ -174,7 +174,7 @@ describe("plugins", function()
       end))
       assert.equal(4, #study:trials "complete")
       assert.same({}, study.sections)
-      local text = table.concat(study.meta.warnings, "\n")
+      local text = table.concat(study.warnings, "\n")
       for _, pattern in ipairs { "'retry' raised", "'halt' raised", "its section raised", "its section is not {" } do
         assert.matches(pattern, text)
       end
@@ -214,7 +214,7 @@ describe("plugins", function()
         host:policy("stop", print)
       end,
     } do
-      assert.matches(pattern, run({ plugin(setup) }).meta.warnings[1])
+      assert.matches(pattern, run({ plugin(setup) }).warnings[1])
     end
   end)
 
@@ -233,7 +233,7 @@ describe("plugins", function()
     assert.same({
       { "run", "begin" }, { "trial", 1 }, { "run", "retry" }, { "trial", 2 }, { "trial", 3 }, { "end", 3 },
     }, seen)
-    assert.same({ "plugin 'mine': mind this" }, study.meta.warnings)
+    assert.same({ "plugin 'mine': mind this" }, study.warnings)
   end)
 
   it("bring samplers, pruners, policies, exporters and sections", function()
@@ -314,7 +314,7 @@ describe("plugins", function()
 
     it("says what a reason is", function()
       assert.matches('its setup raised: on: there is no reason "lots" %(there are engine, error, invalid_value, lost',
-        run({ { "retry", on = { "lots" } } }).meta.warnings[1])
+        run({ { "retry", on = { "lots" } } }).warnings[1])
     end)
   end)
 
@@ -332,7 +332,7 @@ describe("plugins", function()
         end
         return { v = p.n / 3, name = "=x", other = true }
       end))
-      assert.same({}, study.meta.warnings)
+      assert.same({}, study.warnings)
       local text = read(path)
       assert.equal(at_three, text:sub(1, #at_three))
       local lines = {}
@@ -352,7 +352,7 @@ describe("plugins", function()
       assert.matches("^number,[%w_,]+,n,v,no\n1,complete", read(path))
       local study = assert(run { { "csv", path = dir .. "/no/out.csv" } })
       assert.equal(5, #study:trials "complete")
-      assert.matches("plugin 'csv': its 'run' hook raised: .*/no/out.csv cannot be written", study.meta.warnings[1])
+      assert.matches("plugin 'csv': its 'run' hook raised: .*/no/out.csv cannot be written", study.warnings[1])
     end)
   end)
 end)

@@ -160,9 +160,11 @@ describe("a sweep", function()
         return nil, { value_error = "the result file is not JSON: x" }
       end)
       check("invalid_value", "^the program wrote no result", function() end)
-      check("invalid_value", "refused: more than 1 MiB", function()
-        return nil, { rejected_artefacts = { { path = "result.json", reason = "more than 1 MiB" } } }
-      end)
+      for reason, pattern in pairs { size = "^the result is larger than", link = "^the result file was .*: link" } do
+        check("invalid_value", pattern, function()
+          return nil, { rejected_artefacts = { { path = "a", reason = "x" }, { path = "result", reason = reason } } }
+        end)
+      end
     end)
 
     it("a program that fails after it wrote its result: its value is not used", function()

@@ -8,9 +8,9 @@ build=(gcc libc6-dev cmake make pkg-config lua5.4 liblua5.4-dev libcurl4-openssl
     libssl-dev libseccomp-dev lua-cjson lua-argparse)
 demo=(docker.io containerd podman conmon runc catatonit containernetworking-plugins
     iptables iproute2 mmdebstrap curl ca-certificates util-linux)
-test=(lua-busted lua-luv lua-cqueues lua-check luarocks clang clang-format libclang-rt-14-dev valgrind
+test=(lua-busted lua-luv lua-cqueues lua-sql-sqlite3 lua-check luarocks clang clang-format libclang-rt-14-dev valgrind
     openssh-client openssh-server openssl docker-registry chromium fonts-dejavu-core)
-bench=(python3 python3-docker bubblewrap)
+bench=(python3 python3-docker python3-optuna bubblewrap)
 
 case ${1:-build} in
 build) packages=("${build[@]}") ;;

@@ -6,6 +6,7 @@
 typedef struct lb_journal {
     lb_handle h; /* on no list */
     moonsand_journal *core;
+    lb_json_hints hints;
 } lb_journal;
 
 static moonsand_journal_mode mode_field(lua_State *L, int t)
@@ -79,6 +80,25 @@ static int journal_next(lua_State *L)
     return 1;
 }
 
+/* record() -> the next line as a value | nil at the end | nil, err */
+static int journal_record(lua_State *L)
+{
+    lb_journal *j = lb_check(L, LB_JOURNAL);
+    const char *line;
+    size_t len, where;
+    if (moonsand_journal_next(j->core, &line, &len, lb_err(L)) != 0)
+        return lb_fail(L);
+    if (line == NULL) {
+        lua_pushnil(L);
+        return 1;
+    }
+    const char *why = lb_json_push(L, line, len, &j->hints, &where);
+    if (why == NULL)
+        return 1;
+    why = lua_pushfstring(L, "is not JSON (%s, byte %I of the line)", why, (LUAI_UACINT)where);
+    return answer(L, moonsand_journal_damaged(j->core, why, lb_err(L)));
+}
+
 static int journal_damaged(lua_State *L)
 {
     lb_journal *j = lb_check(L, LB_JOURNAL);
@@ -133,8 +153,13 @@ static int journal_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"append", journal_append}, {"damaged", journal_damaged}, {"facts", journal_facts},
-    {"next", journal_next},     {"sync", journal_sync},       {NULL, NULL},
+    {"append", journal_append},
+    {"damaged", journal_damaged},
+    {"facts", journal_facts},
+    {"next", journal_next},
+    {"record", journal_record},
+    {"sync", journal_sync},
+    {NULL, NULL},
 };
 
 void lb_journal_open(lua_State *L)

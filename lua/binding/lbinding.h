@@ -205,6 +205,17 @@ void lb_journal_open(lua_State *L);
 int lb_untar(lua_State *L); /* core.untar */
 void lb_untar_open(lua_State *L);
 
+/* json.c: what texts before had, so that tables get their room at once. Zero at first. */
+typedef struct lb_json_hints {
+    unsigned char members[64];
+} lb_json_hints;
+/* Pushes the value of a text, which holds no NUL but the one after its end, and is UTF-8. NULL; or
+ * what is wrong with it, and where, and nothing is pushed. A null is json.null, and no member of an
+ * object. */
+const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
+                         size_t *where);
+int lb_json_scalars(lua_State *L); /* core.json_scalars */
+
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);
 

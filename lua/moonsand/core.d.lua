@@ -90,6 +90,17 @@ function core.untar(bytes, limits) end
 ---@return moonsand.core.Journal? journal, moonsand.Error? err
 function core.journal(path, options) end
 
+--- begin, and behind it those of the named members of t that are there, as JSON: keys are the names as they stand in
+--- JSON, with their colon. nil when a value is not of the usual: a finite number, a boolean, or a text of at most max
+--- printable ASCII characters without quotes, backslashes and needless blanks.
+---@param begin string '{'
+---@param t table<string, any>
+---@param names string[]
+---@param keys string[] '"name":'
+---@param max integer
+---@return string? json
+function core.json_scalars(begin, t, names, keys, max) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -236,6 +247,10 @@ local Journal = {}
 --- bytes, no UTF-8, more than 16 MiB.
 ---@return string? line, moonsand.Error? err
 function Journal:next() end
+--- As next(), and what the line says as JSON: numbers exact and of their type (3, 3.0), null in a list as json.null and
+--- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32.
+---@return any value, moonsand.Error? err
+function Journal:record() end
 --- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
 ---@param what string
 ---@return nil, moonsand.Error err

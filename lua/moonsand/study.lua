@@ -112,6 +112,8 @@ local function objectives_of(meta)
   return out
 end
 
+local parts = { "metrics", "series", "reports", "values" }
+
 -- nil, why: what is no list of trials.
 local function check(trials)
   for i, trial in ipairs(trials) do
@@ -120,9 +122,10 @@ local function check(trials)
     elseif math.type(trial.number) ~= "integer" or type(trial.params) ~= "table" or type(trial.state) ~= "string" then
       return nil, ("trial %d of the list has no number, params or state"):format(i)
     end
-    for _, part in ipairs { "metrics", "series", "reports", "values" } do
-      if trial[part] ~= nil and type(trial[part]) ~= "table" then
-        return nil, ("the %s of trial %d are a %s"):format(part, trial.number, type(trial[part]))
+    for k = 1, #parts do
+      local value = trial[parts[k]]
+      if value ~= nil and type(value) ~= "table" then
+        return nil, ("the %s of trial %d are a %s"):format(parts[k], trial.number, type(value))
       end
     end
   end
@@ -164,7 +167,8 @@ local function with(self, trials)
 end
 
 --- A study from a list of trials. Raises for what is none. Other members of the table become fields of the study.
----@param given { trials: table[], meta: table? } `header` is taken for meta, too; trials stays the caller's, and must not change any more
+---@param given { trials: table[], meta: table? } `header` is taken for meta, too; the list stays the caller's, and must
+---not change any more
 ---@return moonsand.Study
 function M.new(given)
   if type(given) ~= "table" or type(given.trials) ~= "table" then
@@ -191,7 +195,15 @@ function M.load(path)
   if not journal then
     return nil, err
   end
-  local self, why = build(journal.trials, journal.header or {}, { path = path })
+  local meta = journal.header or {}
+  for _, record in ipairs(journal.others or {}) do
+    if record.type == "end" then -- of the last run
+      meta.stopped, meta.ended = record.stopped, record.at
+    elseif record.type == "resume" then
+      meta.stopped, meta.ended = nil, nil -- that one has not ended, or not by itself
+    end
+  end
+  local self, why = build(journal.trials, meta, { path = path })
   if not self then
     return errors.fail("protocol", ("%s is no journal of a sweep: %s"):format(options_.show(path), why))
   end
@@ -358,12 +370,11 @@ end
 ---@param name string|fun(trial: table): any
 ---@return { value: any, study: moonsand.Study }[]
 function Study:group(name)
-  local values, buckets, nan, none = order.buckets(self._trials, columns.getter(self, name, "study:group", 2))
+  local values, buckets, rest = order.buckets(self._trials, columns.getter(self, name, "study:group", 2))
   local out = {}
   for i, value in ipairs(values) do
     out[i] = { value = value, study = with(self, buckets[value]) }
   end
-  local rest = table.move(none, 1, #none, #nan + 1, nan)
   if #rest > 0 then
     out[#out + 1] = { study = with(self, rest) }
   end
@@ -493,89 +504,10 @@ function Study:pivot(row, column, metric, aggregate)
   return order.pivot(self:trials "complete", of_row, of_column, of_metric, fold)
 end
 
-for name, method in pairs(require "moonsand.study.statistics") do
-  Study[name] = method
-end
-
-local function path_given(path, op, level)
-  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
-    error(("%s wants the path of a file, got %s"):format(op, options_.show(path)), level + 1)
+for _, part in ipairs { "moonsand.study.statistics", "moonsand.study.exports" } do
+  for name, method in pairs(require(part)) do
+    Study[name] = method
   end
-end
-
-local export_options = { metrics = options_.table, series = options_.flag }
-
---- Writes a CSV file: a row for each trial, in the study's order. See moonsand.study.csv for what becomes of texts.
---- An existing file is replaced at the end, at once; when something fails, it is as it was.
----@param path string
----@param options { metrics: string[]? }? which metrics; all
----@return boolean? ok
----@return moonsand.Error? err code "io" (a full disk, say)
-function Study:csv(path, options)
-  path_given(path, "study:csv", 2)
-  options = options_.check("study:csv", options or {}, { metrics = options_.table }, 2)
-  return require "moonsand.study.csv".write(self, path, options)
-end
-
---- Writes JSON lines: a trial in each, with series and reports. As csv() otherwise.
----@param path string
----@return boolean? ok
----@return moonsand.Error? err
-function Study:jsonl(path)
-  path_given(path, "study:jsonl", 2)
-  return require "moonsand.study.jsonl".write(self, path)
-end
-
---- Writes a SQLite database with Debian's lua-sql-sqlite3. As csv() otherwise.
----@param path string
----@param options { metrics: string[]?, series: boolean? }? series: with a table of all points of all series
----@return boolean? ok
----@return moonsand.Error? err code "unsupported" when the module is not installed
-function Study:sqlite(path, options)
-  path_given(path, "study:sqlite", 2)
-  options = options_.check("study:sqlite", options or {}, export_options, 2)
-  return require "moonsand.study.sqlite".write(self, path, options)
-end
-
---- Writes one HTML file with tables and charts: see moonsand.report. Sections that plugins made (study.sections) stand
---- before those of the options.
----@param path string
----@param options table?
----@return boolean? ok
----@return moonsand.Error? err
-function Study:report(path, options)
-  path_given(path, "study:report", 2)
-  local sections = table.move(self.sections or {}, 1, #(self.sections or {}), 1, {})
-  if #sections > 0 and (options == nil or type(options) == "table") then
-    local given = {}
-    for name, value in pairs(options or {}) do
-      given[name] = value
-    end
-    for _, section in ipairs(type(given.sections) == "table" and given.sections or {}) do
-      sections[#sections + 1] = section
-    end
-    given.sections, options = sections, given
-  end
-  return require "moonsand.report".write(self, path, options)
-end
-
---- What a plugin's exporter of that name makes of the study. Raises when there is none; the rest is as it says.
----@param name string
----@param path string
----@return any ok, any err
-function Study:export(name, path)
-  path_given(path, "study:export", 2)
-  local exporters = self.exporters or {}
-  if not exporters[name] then
-    local known = {}
-    for other in pairs(exporters) do
-      known[#known + 1] = other
-    end
-    table.sort(known)
-    error(("study:export: no plugin of this sweep has an exporter %s (there are: %s)"):format(options_.show(name),
-      #known > 0 and table.concat(known, ", ") or "none"), 2)
-  end
-  return exporters[name](self, path)
 end
 
 return M

@@ -188,6 +188,10 @@ local function take_up(self, runner, header)
   runner:resume(runner.journal, self._o.resume == "failed")
 end
 
+local function reason_of(runner)
+  return runner.err and "error" or runner.stopping or runner.no_more
+end
+
 local function make_study(self, runner, header)
   local o = self._o
   local trials = {}
@@ -203,14 +207,13 @@ local function make_study(self, runner, header)
     meta[k] = v
   end
   meta.ended, meta.wall_s = os.time(), core.monotonic() - runner.began
-  meta.stopped = runner.err and "error" or runner.stopping or runner.no_more
+  meta.stopped = reason_of(runner)
   meta.error = runner.err and tostring(runner.err.message) or nil
   meta.journal, meta.kept = o.journal, o.keep
   meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,
     cached = runner.cached, failures = runner.failures }
-  meta.warnings = self._warnings
   local study = studies.new {
-    trials = trials, meta = meta, exporters = extra_of(self._registry.exporters),
+    trials = trials, meta = meta, warnings = self._warnings, exporters = extra_of(self._registry.exporters),
     failures = not o.keep and runner.failures or nil,
   }
   study.sections = self._registry:write_sections(study)
@@ -227,8 +230,8 @@ end
 --- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read,
 --- the journal is another sweep's or cannot be written, the engine is gone; what had been reached by then is the third
 --- value, and in the journal. Raises what a callback raised, and "interrupted!" after Ctrl-C; the journal is good then.
---- study.meta.stopped: "exhausted" (all of the space), "max_trials", "max_time", "target", "failures", "fail_fast",
---- "stop", "cancel", "error", or what a plugin said.
+--- study.warnings: lines of plugins and the like. study.meta.stopped: "exhausted" (all of the space), "max_trials",
+--- "max_time", "target", "failures", "fail_fast", "stop", "cancel", "error", or what a plugin said.
 ---@param box moonsand.Sandbox|table
 ---@return moonsand.Study? study, moonsand.Error? err, moonsand.Study? so_far
 function Sweep:run(box)
@@ -278,6 +281,7 @@ function Sweep:run(box)
   end })
   runner:run()
   if runner.journal then
+    runner:append { type = "end", at = os.time(), stopped = reason_of(runner), done = runner.done }
     runner.journal = nil
     local ok
     ok, err = journal:close()

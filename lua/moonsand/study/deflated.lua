@@ -33,10 +33,10 @@ end
 ---@return number? probability nil when the moments contradict each other (the variance would not be positive)
 function M.probabilistic(sharpe, benchmark, observations, skewness, kurtosis)
   local spread = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
-  if not (spread > 0) then
-    return nil
+  if spread > 0 then
+    return numbers.normal((sharpe - benchmark) * math.sqrt(observations - 1) / math.sqrt(spread))
   end
-  return numbers.normal((sharpe - benchmark) * math.sqrt(observations - 1) / math.sqrt(spread))
+  return nil
 end
 
 --- From the figures alone. The example in the paper:
@@ -47,7 +47,7 @@ end
 ---     }
 ---     print(d.benchmark, d.probability)     --> 0.1132 0.9004
 ---
----@param figures { sharpe: number, observations: integer, skewness: number?, kurtosis: number?, trials: number, variance: number }
+---@param figures table sharpe, observations, trials, variance; skewness (0), kurtosis (3)
 ---@return table? result the figures, benchmark and probability
 ---@return moonsand.Error? err
 function M.from_figures(figures)
@@ -61,9 +61,12 @@ function M.from_figures(figures)
     figures.sharpe, result.benchmark, figures.observations, result.skewness, result.kurtosis
   )
   if not result.probability then
-    return errors.fail("invalid", ("the skewness %g and kurtosis %g do not go with a Sharpe ratio of %g a period"):format(
-      result.skewness, result.kurtosis, figures.sharpe
-    ))
+    return errors.fail(
+      "invalid",
+      ("the skewness %g and kurtosis %g do not go with a Sharpe ratio of %g a period"):format(
+        result.skewness, result.kurtosis, figures.sharpe
+      )
+    )
   end
   return result
 end
@@ -71,10 +74,12 @@ end
 --- How many independent trials a set of correlated ones amounts to: r + (1 - r) n, with r the mean correlation of
 --- all pairs (the paper's appendix). The sum over all pairs comes from the sum of the standardised series, so it
 --- costs n times their length.
----@param sets { returns: number[] }[] of one length
+---@param sets { returns: number[] }[] of one length; others are not looked at
+---@param n integer? how many there are, when not all have returns
 ---@return number
-function M.independent(sets)
-  local n, length = #sets, sets[1] and #sets[1].returns or 0
+function M.independent(sets, n)
+  n = n or #sets
+  local length = sets[1] and #sets[1].returns or 0
   local sum, used = {}, 0
   for t = 1, length do
     sum[t] = 0.0
@@ -103,7 +108,7 @@ end
 --- For one trial among others, from their equity curves.
 ---@param sets { trial: table, returns: number[] }[]
 ---@param chosen { trial: table, returns: number[] }
----@param options { trials: number?, variance: number?, periods_per_year: number? }
+---@param options { trials: number, independent: boolean?, variance: number?, periods_per_year: number? }
 ---@return table? result
 ---@return moonsand.Error? err
 function M.from_returns(sets, chosen, options)
@@ -118,15 +123,15 @@ function M.from_returns(sets, chosen, options)
     ))
   end
   local trials = options.trials
-  if trials == "independent" then
-    trials = M.independent(sets)
+  if options.independent then
+    trials = M.independent(sets, trials)
   end
   local result, err = M.from_figures {
     sharpe = sharpe,
     observations = #chosen.returns,
     skewness = moments.m3 / moments.m2 ^ 1.5,
     kurtosis = moments.m4 / moments.m2 ^ 2,
-    trials = trials or #ratios,
+    trials = trials,
     variance = options.variance or numbers.variance(ratios) or 0.0,
   }
   if result then

@@ -49,6 +49,10 @@ function M.replace(path, make)
   if not called then
     error(ok, 0)
   elseif not ok then
+    why = tostring(why)
+    if why:sub(1, #part + 2) == part .. ": " then
+      why = why:sub(#part + 3) -- that name means nothing to anybody
+    end
     return cannot(path, why)
   end
   return true

@@ -70,7 +70,7 @@ function M.bin(values, n)
 end
 
 -- The best cut of one parameter in one node: bins in their order, categories in the order of their mean (which
--- contains the best of all ways to part them). Returns the gain and the set of bins that go left.
+-- contains the best of all ways to part them). Returns the gain and the last bin, or the set of bins, that goes left.
 local function best_cut(column, rows, y, min_leaf, sums, counts)
   local bins, used = column.bins, {}
   for _, row in ipairs(rows) do
@@ -112,24 +112,26 @@ local function best_cut(column, rows, y, min_leaf, sums, counts)
       end
     end
   end
-  local goes_left
-  if cut then
-    goes_left = {}
-    for k = 1, #used do
-      goes_left[used[k]] = k <= cut
-    end
-    if column.ordered then
-      -- Bins that the node has not seen go with their neighbours.
-      local edge = (used[cut] + used[cut + 1]) // 2
-      for b = 1, column.count do
-        goes_left[b] = b <= edge
-      end
+  local edge, set
+  if cut and column.ordered then
+    edge = (used[cut] + used[cut + 1]) // 2 -- bins that the node has not seen go with their neighbours
+  elseif cut then
+    set = {}
+    for k = 1, cut do
+      set[used[k]] = true
     end
   end
   for _, b in ipairs(used) do
     sums[b], counts[b] = nil, nil
   end
-  return gain, goes_left
+  return gain, edge, set
+end
+
+local function goes_left(node, bin)
+  if node.edge then
+    return bin <= node.edge
+  end
+  return node.set[bin] -- a category that the node has not seen goes right
 end
 
 local function grow(columns, rows, y, options, depth)
@@ -142,35 +144,34 @@ local function grow(columns, rows, y, options, depth)
   if depth >= 32 or #rows < 2 * options.min_leaf or spread <= 1e-12 * squares then
     return node
   end
-  local best, column_at, goes_left = spread * 1e-9, nil, nil
+  local best = spread * 1e-9
   for k = 1, #columns do
-    local gain, set = best_cut(columns[k], rows, y, options.min_leaf, options.sums, options.counts)
+    local gain, edge, set = best_cut(columns[k], rows, y, options.min_leaf, options.sums, options.counts)
     -- The first of equals: the caller puts parameters on which others depend first.
-    if set and gain > best * (1 + 1e-9) then
-      best, column_at, goes_left = gain, k, set
+    if gain > best * (1 + 1e-9) then
+      best, node.column, node.edge, node.set = gain, k, edge, set
     end
   end
-  if not column_at then
+  if not node.column then
     return node
   end
-  local bins, left, right = columns[column_at].bins, {}, {}
+  local bins, left, right = columns[node.column].bins, {}, {}
   for _, row in ipairs(rows) do
-    local side = goes_left[bins[row]] and left or right
+    local side = goes_left(node, bins[row]) and left or right
     side[#side + 1] = row
   end
-  node.column, node.goes_left = column_at, goes_left
   node.left = grow(columns, left, y, options, depth + 1)
   node.right = grow(columns, right, y, options, depth + 1)
   return node
 end
 
---- What a tree says of a point, given as one bin for each parameter. A category that a node has not seen goes right.
+--- What a tree says of a point, given as one bin for each parameter.
 ---@param tree table
 ---@param point integer[]
 ---@return number
 function M.predict(tree, point)
   while tree.column do
-    tree = tree.goes_left[point[tree.column]] and tree.left or tree.right
+    tree = goes_left(tree, point[tree.column]) and tree.left or tree.right
   end
   return tree.value
 end

@@ -7,9 +7,8 @@
 --- anything by itself). The indices are divided by their sum, so that the importances sum to 1.
 ---
 --- Deterministic: the same trials in the same order give the same numbers. Numbers, texts and booleans alike; of
---- numbers only the order
---- counts, not the scale. A conditional parameter is varied only in the trials that have it, so it gets little when
---- it is seldom active. A parameter with one value only gets 0.
+--- numbers only the order counts, not the scale. A conditional parameter is varied only in the trials that have it,
+--- so it gets little when it is seldom active. A parameter with one value only gets 0.
 ---
 --- `explained` says how well the forest predicts trials that it has not seen (R2, out of the bag): near 0 or below,
 --- the objective does not depend on the parameters in a way that these trials show, and the numbers mean nothing.
@@ -38,26 +37,6 @@ local function thin(trials)
   return table.move(out, 1, most_trials, 1, {})
 end
 
--- Parameters on which others depend come first: where "kind is sma" and "the window of sma is there" part the
--- trials alike, it is the kind that did it.
-local function in_order(study)
-  local depends = {}
-  for _, dimension in ipairs(type(study.meta.params) == "table" and study.meta.params or {}) do
-    if type(dimension) == "table" and dimension.name and dimension.when then
-      depends[dimension.name] = true
-    end
-  end
-  local names = {}
-  for _, wanted in ipairs { false, true } do
-    for _, name in ipairs(study:columns().params) do
-      if (depends[name] or false) == wanted then
-        names[#names + 1] = name
-      end
-    end
-  end
-  return names
-end
-
 local function varies(column)
   local bins = column.bins
   for i = 2, #bins do
@@ -66,6 +45,31 @@ local function varies(column)
     end
   end
   return false
+end
+
+-- The columns that vary, and where each parameter's is. Those that all trials have come first, for the first of equals
+-- wins in a tree: where "kind is sma" and "the window of sma is there" part the trials alike, the kind did it.
+local function columns_of(trials, names)
+  local columns, at = {}, {}
+  local binned, always = {}, {}
+  for _, name in ipairs(names) do
+    local values = {}
+    always[name] = true
+    for i, trial in ipairs(trials) do
+      values[i] = trial.params[name]
+      always[name] = always[name] and values[i] ~= nil
+    end
+    binned[name] = forest.bin(values, #trials)
+  end
+  for _, wanted in ipairs { true, false } do
+    for _, name in ipairs(names) do
+      if always[name] == wanted and varies(binned[name]) then
+        columns[#columns + 1] = binned[name]
+        at[name] = #columns
+      end
+    end
+  end
+  return columns, at
 end
 
 local function explained(trees, drawn, columns, y)
@@ -141,11 +145,11 @@ end
 ---@param study moonsand.Study
 ---@param trials table[] completed, each with a score
 ---@param score fun(trial: table): number
----@return table? result a list of { name =, importance = }, largest first; explained (may be nil), trials, and
----  shares: name -> importance
----@return moonsand.Error? err fewer than 4 trials, an objective or parameters that never change
+---@return { name: string, importance: number }[]? list largest first
+---@return table|moonsand.Error facts shares (name -> importance), explained (may be nil), trials; or why there is no
+---list: fewer than 4 trials, an objective or parameters that never change
 function M.of(study, trials, score)
-  local names = in_order(study)
+  local names = study:columns().params
   if #trials < 4 then
     return errors.fail("invalid", ("importance needs 4 completed trials or more, and there are %d"):format(#trials))
   end
@@ -162,35 +166,26 @@ function M.of(study, trials, score)
   for i = 1, n do
     y[i] = (y[i] - moments.mean) / scale
   end
-  local columns, at = {}, {}
-  for _, name in ipairs(names) do
-    local values = {}
-    for i, trial in ipairs(some) do
-      values[i] = trial.params[name]
-    end
-    local column = forest.bin(values, n)
-    if varies(column) then
-      columns[#columns + 1] = column
-      at[name] = #columns
-    end
-  end
+  local columns, at = columns_of(some, names)
   if #columns == 0 then
     return errors.fail("invalid", "all parameters have the same value in all trials")
   end
 
-  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = n < 40 and 1 or 2, seed = 0 })
+  local min_leaf = n < 40 and 1 or math.max(2, n // 200)
+  local trees, drawn = forest.grow(columns, y, { trees = 64, min_leaf = min_leaf, seed = 0 })
   local effects = indices(trees, columns, n)
   local sum = 0.0
   for _, effect in ipairs(effects) do
     sum = sum + effect
   end
-  if not (sum > 0) then
+  if sum == 0 then
     return errors.fail("invalid", "these trials do not show which parameter makes a difference; more are needed")
   end
-  local result = { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }
+  -- Beside the list, not in it: who goes through the list with pairs() is to find parameters and nothing else.
+  local result, facts = {}, { explained = explained(trees, drawn, columns, y), trials = n, shares = {} }
   for _, name in ipairs(names) do
     local share = at[name] and effects[at[name]] / sum or 0.0
-    result.shares[name] = share
+    facts.shares[name] = share
     result[#result + 1] = { name = name, importance = share }
   end
   table.sort(result, function(a, b)
@@ -199,7 +194,7 @@ function M.of(study, trials, score)
     end
     return a.name < b.name
   end)
-  return result
+  return result, facts
 end
 
 return M

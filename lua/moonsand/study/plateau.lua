@@ -3,7 +3,8 @@
 --- A neighbour differs from the trial in one parameter, by one step of the grid (with `diagonal`: in any number of
 --- them, by one step each). A parameter with no order, such as a choice of texts, has no steps and must be equal. A
 --- continuous one has no grid: there a step is anything within `radius` of its range, and since no two trials share a
---- value there, such parameters may differ together.
+--- value there, such parameters may differ together. Where a sampler has chosen points of a grid so thinly that fewer
+--- than two neighbours were tried, all numbers are looked at in that way.
 local numbers = require "moonsand.study.numbers"
 local text = require "moonsand.text"
 
@@ -78,25 +79,23 @@ local function tried(study, name)
   return list
 end
 
-local function axis_of(study, name, described, radius)
+local function axis_of(study, name, described, radius, smooth)
   local kind = described and described.kind
   local values = described and type(described.values) == "table" and described.values or tried(study, name)
   local grid = number_values(values)
   if not grid or #grid == 0 then
     return { name = name, distance = same_only }
-  elseif continuous_kinds[kind] then
+  elseif continuous_kinds[kind] or smooth then
+    described = described or {}
     local low, high = tonumber(described.low) or grid[1], tonumber(described.high) or grid[#grid]
     local log = described.log or kind == "log_uniform"
     return { name = name, distance = smooth_axis(low, high, log, radius), continuous = true }
-  elseif not described and #grid > 20 and #grid * 2 > #study then
-    -- Nothing says what was asked for, and hardly a value came twice: no grid.
-    return { name = name, distance = smooth_axis(grid[1], grid[#grid], false, radius), continuous = true }
   end
   local distance, index = grid_axis(grid)
   return { name = name, distance = distance, index = index, last = #grid }
 end
 
-local function axes_of(study, radius)
+local function axes_of(study, radius, smooth)
   local described, axes = {}, {}
   for _, dimension in ipairs(type(study.meta.params) == "table" and study.meta.params or {}) do
     if type(dimension) == "table" and dimension.name then
@@ -104,7 +103,7 @@ local function axes_of(study, radius)
     end
   end
   for _, name in ipairs(study:columns().params) do
-    axes[#axes + 1] = axis_of(study, name, described[name], radius)
+    axes[#axes + 1] = axis_of(study, name, described[name], radius, smooth)
   end
   return axes
 end
@@ -135,8 +134,23 @@ local function bar(value, threshold, maximize)
   return value / threshold
 end
 
+-- The neighbours with a score, and how many others there are that came to an end.
+local function look(trials, trial, axes, score, diagonal)
+  local neighbours, failed = {}, 0
+  for _, other in ipairs(trials) do
+    if other ~= trial and is_neighbour(axes, trial.params, other.params, diagonal) then
+      if score(other) then
+        neighbours[#neighbours + 1] = other
+      elseif other.state ~= "waiting" and other.state ~= "running" then
+        failed = failed + 1
+      end
+    end
+  end
+  return neighbours, failed
+end
+
 local function describe(result, names)
-  local n, kind = #result.neighbours, nil
+  local n, kind = #result.neighbours
   local threshold = ("%g"):format(result.threshold)
   if n < 2 then
     kind = "unknown"
@@ -152,6 +166,9 @@ local function describe(result, names)
     parts[1] = ("%d of %d %s within %s of it (mean %.6g, worst %.6g)"):format(
       result.reached, n, n == 1 and "neighbour is" or "neighbours are", threshold, result.mean, result.worst
     )
+  end
+  if result.radius then
+    parts[1] = parts[1] .. (", neighbours being what differs by at most %g of each range"):format(result.radius)
   end
   if result.failed > 0 then
     parts[#parts + 1] = ("%d more did not complete"):format(result.failed)
@@ -173,29 +190,28 @@ end
 ---  "unknown" (fewer than two neighbours); verdict: one line of text;
 ---  neighbours: the completed ones; failed: how many others were not completed; reached, share: how many and which
 ---  share of them is at most (1 - threshold) worse than the trial;
+---  radius: set when neighbours were found by nearness, for want of tried ones on the grid;
 ---  mean, median, best, worst, min, max: of their objective; edge: parameters whose end of the grid it sits on;
 ---  beaten: share of all completed trials that the neighbours' mean is better than; trial, value, threshold.
 function M.around(study, trial, score, options)
-  local axes = axes_of(study, options.radius)
+  local axes, trials = axes_of(study, options.radius), study:trials()
   local sign = options.maximize and 1 or -1
   local result = {
     trial = trial, value = sign * score(trial), threshold = options.threshold,
-    neighbours = {}, failed = 0, reached = 0, edge = {},
+    reached = 0, edge = {},
   }
-  local limit = sign * bar(result.value, options.threshold, options.maximize)
-  local values, all = {}, {}
-  for _, other in ipairs(study:trials()) do
-    local s = score(other)
-    all[#all + 1] = s
-    if other ~= trial and is_neighbour(axes, trial.params, other.params, options.diagonal) then
-      if s then
-        result.neighbours[#result.neighbours + 1] = other
-        values[#values + 1] = sign * s
-        result.reached = result.reached + (s >= limit and 1 or 0)
-      elseif other.state ~= "waiting" and other.state ~= "running" then
-        result.failed = result.failed + 1
-      end
+  result.neighbours, result.failed = look(trials, trial, axes, score, options.diagonal)
+  if #result.neighbours + result.failed < 2 then
+    local near, failed = look(trials, trial, axes_of(study, options.radius, true), score, options.diagonal)
+    if #near >= 2 then
+      result.neighbours, result.failed, result.radius = near, failed, options.radius
     end
+  end
+  local limit = sign * bar(result.value, options.threshold, options.maximize)
+  local values = {}
+  for i, other in ipairs(result.neighbours) do
+    values[i] = sign * score(other)
+    result.reached = result.reached + (score(other) >= limit and 1 or 0)
   end
   for _, axis in ipairs(axes) do
     local at = axis.index and axis.index[trial.params[axis.name]]
@@ -210,11 +226,15 @@ function M.around(study, trial, score, options)
     result.min, result.max = values[1], values[#values]
     result.best = options.maximize and result.max or result.min
     result.worst = options.maximize and result.min or result.max
-    local beaten = 0
-    for _, s in ipairs(all) do
-      beaten = beaten + (sign * result.mean > s and 1 or 0)
+    local beaten, all = 0, 0
+    for _, other in ipairs(trials) do
+      local s = score(other)
+      if s then
+        all = all + 1
+        beaten = beaten + (sign * result.mean > s and 1 or 0)
+      end
     end
-    result.beaten = beaten / #all
+    result.beaten = beaten / all
   end
   result.kind, result.verdict = describe(result, result.edge)
   return result

@@ -7,21 +7,28 @@ local numbers = require "moonsand.study.numbers"
 
 local M = {}
 
---- The simple returns e[i] / e[i - 1] - 1.
+--- The simple returns e[i] / e[i - 1] - 1. A curve that comes down to 0 or below has lost all: its return is -1 there
+--- and 0 from then on. To leave such trials out would make the rest look better than they were.
 ---@param equity number[]
----@return number[]? returns one fewer than points; nil when the curve has fewer than two points, one that is not
----finite, or one that is not above 0 (what comes after a ruin has no return)
+---@return number[]? returns one fewer than points; nil when the curve has fewer than two points, one that is no finite
+---number, or does not begin above 0
 function M.of(equity)
   if type(equity) ~= "table" or #equity < 2 then
     return nil
   end
-  local out = {}
-  for i = 1, #equity do
-    local here, before = equity[i], equity[i - 1]
-    if not numbers.finite(here) or here <= 0 then
+  local before, out = equity[1], {}
+  if not numbers.finite(before) or before <= 0 then
+    return nil
+  end
+  for i = 2, #equity do
+    local here = equity[i]
+    if not numbers.finite(here) then
       return nil
-    elseif i > 1 then
-      out[i - 1] = here / before - 1
+    elseif before <= 0 then
+      out[i - 1] = 0.0
+    else
+      out[i - 1] = math.max(here, 0) / before - 1
+      before = here
     end
   end
   return out
@@ -33,10 +40,10 @@ end
 ---@return number? sharpe nil for fewer than two returns and where they do not vary
 function M.sharpe(list, periods_per_year)
   local variance = numbers.variance(list)
-  if not variance or not (variance > 0) then
-    return nil
+  if variance and variance > 0 then
+    return numbers.mean(list) / math.sqrt(variance) * math.sqrt(periods_per_year or 1)
   end
-  return numbers.mean(list) / math.sqrt(variance) * math.sqrt(periods_per_year or 1)
+  return nil
 end
 
 --- The Sharpe ratio of each window of `window` returns, the first one ending at return number `window`.

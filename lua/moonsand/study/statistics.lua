@@ -121,8 +121,9 @@ end
 ---     for _, p in ipairs(assert(study:importance())) do print(p.name, p.importance) end
 ---
 ---@param name nil|string|fun(trial: table): any for what; the (first) objective
----@return table? list { name, importance }, largest first; shares: by name; explained: R2 on unseen trials; trials
----@return moonsand.Error? err fewer than 4 complete trials, or nothing varies
+---@return { name: string, importance: number }[]? list largest first
+---@return table|moonsand.Error facts shares: by name; explained: R2 on unseen trials; trials: how many were looked at.
+---Or why there is no list: fewer than 4 complete trials, or nothing varies
 function Study:importance(name)
   local trials, score = self:_scored()
   if name ~= nil then
@@ -253,14 +254,15 @@ function Study:deflated_sharpe(options)
   for _, set in ipairs(sets) do
     if set.trial == trial then
       return require "moonsand.study.deflated".from_returns(sets, set, {
-        trials = options.trials or #complete,
+        trials = tonumber(options.trials) or #complete,
+        independent = options.trials == "independent",
         variance = options.variance,
         periods_per_year = options.periods_per_year,
       })
     end
   end
-  return errors.fail("invalid", ("trial %d has no series %s with an equity curve above 0; give it by result(), or "
-    .. "name an annual Sharpe ratio: { metric = \"Sharpe Ratio\", periods_per_year = 252, observations = 1250 }"):format(
+  return errors.fail("invalid", ("trial %d has no series %s with an equity curve; give it by result(), or "
+    .. 'name an annual Sharpe ratio: { metric = "Sharpe Ratio", periods_per_year = 252, observations = 1250 }'):format(
     trial.number, options_.show(series)
   ))
 end
@@ -293,7 +295,8 @@ end
 
 local function blocks_given(name, value, level)
   if math.type(value) ~= "integer" or value % 2 ~= 0 or value < 2 or value > 20 then
-    error(("option '%s': %s is not an even number of blocks from 2 to 20"):format(name, options_.show(value)), level + 1)
+    local wanted = "an even number of blocks from 2 to 20"
+    error(("option '%s': %s is not %s"):format(name, options_.show(value), wanted), level + 1)
   end
   return value
 end
@@ -325,7 +328,7 @@ function Study:overfit_probability(options)
   end
   if #sets < 2 then
     return errors.fail("invalid", ("the probability of overfitting needs the equity curves of two complete trials or "
-      .. "more, in series %s, above 0 and of one length; there are %d"):format(options_.show(series), #sets))
+      .. "more, in series %s, of one length; there are %d"):format(options_.show(series), #sets))
   end
   local blocks = options.blocks or usual_blocks(#sets, length)
   if length < 2 * blocks then

@@ -14,6 +14,9 @@ local function reported(self, hooks, step, metrics)
   local flat = type(metrics) == "table" and outcome.flatten(metrics) or {}
   local reports = trial.reports or {}
   trial.reports = reports
+  if type(step) ~= "number" or step - step ~= 0 then
+    step = #reports + 1 -- what a program says is its own business
+  end
   if #reports < most_reports then
     reports[#reports + 1] = { step = step, metrics = flat }
     self:append { type = "report", number = trial.number, attempts = trial.attempts, step = step, metrics = flat }

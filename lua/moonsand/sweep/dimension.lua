@@ -82,9 +82,10 @@ local function in_decimals(self)
   if (math.abs(self.low) + (self.count + 1.0) * self.step) * scale >= 2.0 ^ 53 then
     return
   end
-  self.first = math.floor(self.low * scale + 0.5)
-  self.every = math.floor(self.step * scale + 0.5)
-  self.scale = scale
+  local first, every = math.floor(self.low * scale + 0.5), math.floor(self.step * scale + 0.5)
+  if first / scale == self.low and every / scale == self.step then
+    self.first, self.every, self.scale = first, every, scale
+  end
 end
 
 --- a, a + step, ... up to b, which belongs to it when it lies on the grid. Of integers when a and step are; else the
@@ -103,7 +104,7 @@ function M.range(a, b, step)
     error(what .. ": the step must be above 0", 2)
   end
   in_order(what, a, b, 2)
-  local steps = (b - a + 0.0) / step
+  local steps = (b + 0.0 - a) / step
   not_too_many(what, steps + 1, 2)
   local self = { kind = "range", low = a, step = step, ordered = true }
   if math.type(a) == "integer" and math.type(step) == "integer" then
@@ -224,6 +225,8 @@ local function scalar(what, value, level)
   local kind = type(value)
   if kind == "number" then
     finite(what, "a value", value, level + 1)
+  elseif kind == "string" and not utf8.len(value) then -- the journal, which is JSON, could not hold it
+    error(("%s: the text %s is not valid UTF-8"):format(what, options.show(value)), level + 1)
   elseif kind ~= "string" and kind ~= "boolean" then
     error(("%s: a value is a text, a number, true or false, got a %s"):format(what, kind), level + 1)
   end
@@ -259,6 +262,9 @@ local function list(what, given, level)
   end
   local values, index = {}, {}
   for i = 1, n do
+    if given[i] == nil then
+      error(("%s: is a list without holes, and has nothing at %d"):format(what, i), level + 1)
+    end
     local value = scalar(what, given[i], level + 1)
     if index[value] == nil then
       values[#values + 1] = value

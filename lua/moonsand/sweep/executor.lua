@@ -61,7 +61,7 @@ end
 
 ---@param box moonsand.Sandbox
 ---@param what table of M.read
----@param options { timeout: number?, trust_key: string?, reports: boolean }
+---@param options { timeout: number?, trust_key: string? }
 ---@return moonsand.sweep.BoxExecutor
 function M.box(box, what, options)
   local workers = box.pool and box.pool:stats().workers
@@ -72,9 +72,11 @@ function Box:run(trial, hooks)
   local what, o = self._what, self._options
   local handle, err = self._box:start {
     argv = what.argv, files = what.files, env = what.env, args = trial.args, params = trial.params,
-    timeout = o.timeout, trust_key = o.trust_key, on_report = o.reports and function(step, metrics)
-      return hooks.report(step, metrics) and "prune" or nil
-    end or nil,
+    timeout = o.timeout, trust_key = o.trust_key, on_report = function(report)
+      local step = report.step
+      report.step = nil
+      return hooks.report(step, report) and "prune" or nil
+    end,
   }
   if not handle then
     return nil, err

@@ -101,13 +101,13 @@ end
 
 -- The header as it stands there, and fit to be shown. `file` is at its beginning.
 local function read_header(path, file, codec)
-  local line, err = file:next()
+  local value, err = file:record()
   if err then
     return nil, err
-  elseif not line then
+  elseif value == nil then
     return nil, errors.new("protocol", path .. " holds no record yet: no sweep has begun there"), true
   end
-  local header, why, raw = codec:record(line)
+  local header, why, raw = codec:record(value)
   if not header then
     return file:damaged(why)
   elseif header.type ~= "sweep" then
@@ -124,11 +124,11 @@ end
 -- Every further record to take(record), until the end. true, or nil, err.
 local function read_rest(file, codec, take)
   while true do
-    local line, err = file:next()
-    if not line then
+    local value, err = file:record()
+    if value == nil then
       return err == nil or nil, err
     end
-    local record, why = codec:record(line)
+    local record, why = codec:record(value)
     if not record then
       return file:damaged(why)
     end
@@ -173,12 +173,12 @@ Reader.__index = Reader
 ---@return table? trial, moonsand.Error? err
 function Reader:next()
   while not self.err do
-    local line, err = self.file:next()
-    if not line then
+    local value, err = self.file:record()
+    if value == nil then
       self.err = err
       break
     end
-    local record, why = self.codec:record(line)
+    local record, why = self.codec:record(value)
     if not record then
       self.err = select(2, self.file:damaged(why))
       break
@@ -370,8 +370,7 @@ local function take_up(self, header, options)
   elseif not there then
     return nil, raw
   end
-  local _, _, own = self.codec:record(header)
-  local err = other_sweep(self.path, raw, own)
+  local err = other_sweep(self.path, raw, json.decode(header))
   if err then
     return nil, err
   end
@@ -416,7 +415,7 @@ function M.open(path, options)
   if found then
     ok, err = self:append { type = "resume", at = os.time(), failed = options.resume == "failed", torn = self.torn }
   elseif ok then
-    self.header = self.codec:record(line)
+    self.header = self.codec:record(json.decode(line))
     ok, err = file:append(line)
   end
   if not ok then
@@ -460,14 +459,13 @@ function Journal:sync()
   return self.file:sync()
 end
 
---- Also __close and __gc; safe twice.
+--- Also __close, and when it is collected; safe twice.
 ---@return boolean? ok, moonsand.Error? err what was written last may not outlive a power failure
 function Journal:close()
   return self.file:close()
 end
 
 Journal.__close = Journal.close
-Journal.__gc = Journal.close
 
 --- The trials of trials that have to run again after a resume: see again().
 ---@param mode boolean|"failed"

@@ -297,9 +297,9 @@ local function no_object(result)
     return result.value_error
   end
   for _, rejected in ipairs(result.rejected_artefacts or {}) do
-    local path = tostring(rejected.path)
-    if path:find("result", 1, true) then
-      return ("the result file %s was refused: %s"):format(path, tostring(rejected.reason))
+    if rejected.path == "result" then
+      return rejected.reason == "size" and "the result is larger than the sandbox's limit (option value, 1m by default)"
+        or "the result file was refused: " .. tostring(rejected.reason)
     end
   end
   return "the program wrote no result: neither an object to $MOONSAND_RESULT nor one as its last line"

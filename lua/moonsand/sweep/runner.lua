@@ -111,7 +111,8 @@ local function count(self, trial)
   local state = trial.state
   self[state] = self[state] + 1
   if state == "failed" then
-    self.failures[trial.reason] = (self.failures[trial.reason] or 0) + 1
+    local reason = trial.reason or "unknown"
+    self.failures[reason] = (self.failures[reason] or 0) + 1
   elseif state == "complete" and better(self, trial) then
     self.best = trial
   end
@@ -420,6 +421,7 @@ function Runner:run()
   else
     work_in_tasks(self)
   end
+  self.ended = core.monotonic()
 end
 
 local most_counted = 10000
@@ -444,7 +446,7 @@ end
 --- Where it is now. done, complete, failed, pruned, cached and best count what an earlier run left, too; rate is of
 --- this run.
 function Runner:progress()
-  local elapsed = core.monotonic() - self.began
+  local elapsed = (self.ended or core.monotonic()) - self.began
   local here = self.done - self.done_before
   local rate = elapsed > 0 and here / elapsed or 0
   local total = self:total()

@@ -44,8 +44,7 @@ function M.refused(refused, admitted, last, all)
     message = ("where refused all %s of the grid: there is nothing to run"):format(counted)
   else
     message = ("where refused %s in a row%s; make the space smaller where it says no, or raise the sampler's option "
-      .. "patience (now %d)"):format(counted, admitted > 0 and (" after %d that it wanted"):format(admitted) or "",
-      refused)
+      .. "patience"):format(counted, admitted > 0 and (" after %d that it wanted"):format(admitted) or "")
   end
   if last then
     message = message .. ("; the last was %s"):format(space_module.show(last))
@@ -208,7 +207,7 @@ function M.new(given, ctx, extra, level)
       return sampler
     end
   end
-  unknown(name, extra, level) -- no tail call: the level of its error counts on it
+  unknown(name, extra, level)
 end
 
 return M

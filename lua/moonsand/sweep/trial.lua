@@ -17,13 +17,12 @@
 --- Names, texts and numbers of metrics come out of a container, and lines of a journal from a file that anybody may
 --- have written: in both directions texts are made harmless and everything is bounded.
 ---
---- JSON has no NaN, and cjson reads every number as a float. So a line has, where it matters, a second member:
----     "nonfinite": { "metrics.Sharpe Ratio": "nan", "series.equity.17": "-inf" }   beside null; null alone in a list
----                                                                                 is NaN
----     "exact": { "params.rate": "5.0", "params.seed": "9007199254740993" }         beside the nearest number
+--- JSON has no NaN. So a line has, where it matters, a second member:
+---     "nonfinite": { "metrics.Sharpe Ratio": "nan", "series.equity.17": "-inf" }
+--- beside null; and null alone in a list is NaN. A float is always written as one (5.0): types come back as they were.
+local core = require "moonsand.core"
 local json = require "moonsand.json"
 local text = require "moonsand.text"
-local cjson = require "cjson.safe"
 
 local M = {}
 
@@ -50,12 +49,11 @@ function M.is_finished(trial)
   return state == "complete" or state == "failed" or state == "pruned"
 end
 
-local max_depth = 32
 local null = json.null
 local byte, find, format, floor = string.byte, string.find, string.format, math.floor
-local tointeger, math_type = math.tointeger, math.type
+local type, math_type = type, math.type
+local json_scalars = core.json_scalars
 local specials = { nan = -(0 / 0), inf = math.huge, ["-inf"] = -math.huge }
-local exact_to = 1 << 53 -- beyond it a float is not every integer
 
 -- At most that long, "..." and all; the same again for what came out of it. What is plain ASCII costs little.
 local function harmless(s, max)
@@ -109,36 +107,22 @@ local function quote(s)
   return find(s, '[%c"\\\127-\255]') and json.encode(s) or '"' .. s .. '"'
 end
 
--- Reads as the same number. Most that a program computes need all 17 digits; those that people write look ugly with
--- them. Not for NaN and infinities.
+-- Reads as the same number of the same type. Most that a program computes need all 17 digits; those that people write
+-- look ugly with them. Not for NaN and infinities.
 local function digits(n)
   if math_type(n) == "integer" then
     return format("%d", n)
   end
-  if n * 1e6 % 1 == 0 then
-    local short = format("%.14g", n)
-    if tonumber(short) == n then
-      return short
+  local out
+  if n % 1 == 0 then
+    out = n < 1e15 and n > -1e15 and format("%.1f", n) or format("%.16e", n)
+  else
+    out = n * 1e6 % 1 == 0 and format("%.14g", n)
+    if not out or tonumber(out) ~= n then
+      out = format("%.17g", n)
     end
   end
-  return format("%.17g", n)
-end
-
--- As digits(), and of the same type.
-local function typed(n)
-  local s = digits(n)
-  if math_type(n) == "float" and not find(s, "[.e]") then
-    s = s .. ".0"
-  end
-  return s
-end
-
--- Does a reader of JSON numbers, who takes whole ones for integers, get another value? Or, of parameters, another type?
-local function is_inexact(n, keep_types)
-  if math_type(n) == "integer" then
-    return n > exact_to or n < -exact_to
-  end
-  return keep_types
+  return find(out, ",", 1, true) and out:gsub(",", ".") or out -- the host program's locale
 end
 
 local function special(n)
@@ -158,46 +142,42 @@ local function sorted_keys(t)
   return list
 end
 
--- Scalars of harmless names and texts, in the same table; whole numbers as integers unless `keep_types`. How many were
--- left out is returned.
-local function clean_scalars(t, names, max_text, keep_types)
-  local n, odd = 0, nil
+-- Scalars of harmless names, and of harmless texts if there are `texts`, in the same table. How
+-- many were left out is returned.
+local function clean_scalars(t, names, texts)
+  local n, odd, dropped = 0, nil, 0
   for k, v in next, t do
     local kind = type(v)
     if type(k) ~= "string" or names[k] ~= k then
       odd = odd or {}
       odd[#odd + 1] = k
-    elseif kind == "number" then
-      if not keep_types then
-        t[k] = tointeger(v) or v
-      end
     elseif kind == "string" then
-      t[k] = max_text and harmless(v, max_text) or v
-    elseif kind ~= "boolean" then
+      t[k] = texts and texts[v] or v
+    elseif kind ~= "number" and kind ~= "boolean" then
       t[k] = nil
+      dropped = dropped + 1
       n = n - 1
     end
     n = n + 1
   end
-  local dropped = 0
   if odd then
     local moved = {}
     for _, k in ipairs(odd) do
       if type(k) == "string" then
         moved[k] = t[k]
+      else
+        dropped = dropped + 1
       end
       t[k] = nil
     end
-    n = n - #odd
     for _, k in ipairs(sorted_keys(moved)) do
       if t[names[k]] == nil then
         t[names[k]] = moved[k]
-        n = n + 1
       else
         dropped = dropped + 1
       end
     end
-    return dropped + clean_scalars(t, names, max_text, keep_types)
+    return dropped + clean_scalars(t, names, texts)
   end
   if n > M.max.scalars then
     local keys = sorted_keys(t)
@@ -212,15 +192,13 @@ end
 -- Numbers, or short texts; anything else is NaN.
 local function clean_list(list, texts)
   list = M.thin(list, M.max.points)
-  local out = #list > 0 and list or {}
+  local out = #list > 0 and list or {} -- an object is no list
   for i = 1, #list do
     local v = list[i]
     local kind = type(v)
-    if kind == "number" then
-      out[i] = tointeger(v) or v
-    elseif kind == "string" and texts then
+    if kind == "string" and texts then
       out[i] = harmless(v, M.max.label)
-    else
+    elseif kind ~= "number" then
       out[i] = specials.nan
     end
   end
@@ -244,17 +222,16 @@ end
 -- ---- fields -----------------------------------------------------------------------------------------------------------
 
 local function is_count(v)
-  return type(v) == "number" and v >= 0 and v <= exact_to and tointeger(v)
+  return math_type(v) == "integer" and v >= 0 and v
 end
 
 -- name -> what the value becomes, nil when it cannot be that.
 local plain = {
   number = function(v)
-    local n = is_count(v)
-    return n and n > 0 and n
+    return math_type(v) == "integer" and v > 0 and v
   end,
   state = function(v)
-    return M.states[v] and v
+    return M.states[v] ~= nil and v
   end,
   reason = function(v)
     return type(v) == "string" and harmless(v, M.max.label)
@@ -266,13 +243,16 @@ local plain = {
     return type(v) == "string" and harmless(v, M.max.name)
   end,
   value = function(v)
-    return type(v) == "number" and (tointeger(v) or v)
+    return type(v) == "number" and v
   end,
   values = function(v)
     return type(v) == "table" and clean_list(v)
   end,
   cached = function(v)
-    return v == true or nil
+    if v ~= true then
+      return nil
+    end
+    return v
   end,
 }
 plain.step = plain.value
@@ -283,13 +263,22 @@ for _, name in ipairs { "started", "ended", "wall_s", "cpu_s", "queue_s" } do
   plain[name] = plain.value
 end
 
--- Of a line, in this order; series last, as they are long.
-local order = {
-  "number", "state", "reason", "attempts", "params", "key", "value", "values", "metrics", "tags", "message", "cached",
-  "dropped", "started", "ended", "wall_s", "cpu_s", "queue_s", "memory_peak", "series",
+local texts = { reason = true, message = true, key = true }
+
+-- Of a line, in this order; then tables, series last, as they are long.
+local plain_order = {
+  "number", "state", "reason", "attempts", "step", "key", "value", "message", "cached", "dropped", "started", "ended",
+  "wall_s", "cpu_s", "queue_s", "memory_peak",
 }
-local order_short = table.move(order, 1, #order - 1, 1, {})
-local scalars = { metrics = M.max.text, params = false, tags = false } -- how long their texts may be
+local groups = { "params", "metrics", "tags" }
+local plain_keys, group_keys, scalars = {}, {}, {}
+for i, name in ipairs(plain_order) do
+  plain_keys[i] = '"' .. name .. '":'
+end
+for i, name in ipairs(groups) do
+  group_keys[i] = ',"' .. name .. '":'
+  scalars[name] = true
+end
 
 -- ---- lines ------------------------------------------------------------------------------------------------------------
 
@@ -299,8 +288,8 @@ Codec.__index = Codec
 
 local function make_writer()
   local out, n = {}, 0
-  local nonfinite, exact = {}, {} -- members, as text
-  local orders = {} -- group -> the names of the last one, sorted: the next has the same
+  local nonfinite = {} -- members, as text
+  local orders, begins = {}, {} -- group -> the names of the last one, sorted, and '"name":': the next has the same
   local keys = cache(function(name)
     return quote(harmless(name, M.max.name)) .. ":"
   end)
@@ -310,14 +299,16 @@ local function make_writer()
     out[n] = s
   end
 
-  local function put_number(path, v)
-    if v - v ~= 0 then
-      nonfinite[#nonfinite + 1] = quote(path) .. ':"' .. special(v) .. '"'
-      return put "null"
+  local function put_number(group, name, v)
+    if v - v == 0 then
+      return put(digits(v))
     end
-    put(digits(v))
+    local path = name and group .. "." .. harmless(name, M.max.name) or group
+    nonfinite[#nonfinite + 1] = quote(path) .. ':"' .. special(v) .. '"'
+    put "null"
   end
 
+  -- The names in t, sorted, and how each begins.
   local function order_of(group, t)
     local names, count = orders[group], 0
     for _ in next, t do
@@ -332,39 +323,45 @@ local function make_writer()
     end
     if not same then
       names = sorted_keys(t)
-      orders[group] = names
+      local begin = {}
+      for i, name in ipairs(names) do
+        begin[i] = keys[name]
+      end
+      orders[group], begins[group] = names, begin
     end
-    return names
+    return names, begins[group]
+  end
+
+  -- Parameters and tags are kept as they are.
+  local function put_text(group, name, s)
+    if group == "metrics" then
+      put(quote(harmless(s, M.max.text)))
+    elseif utf8.len(s) and #s <= M.max.param then
+      put(quote(s))
+    else
+      error(("%s.%s is a text that is not UTF-8, or longer than %d bytes"):format(group, name, M.max.param), 0)
+    end
   end
 
   local function put_scalars(group, t)
-    local keep_types = group ~= "metrics"
+    local names, begin = order_of(group, t)
+    local usual = json_scalars("{", t, names, begin, M.max.text)
+    if usual then
+      put(usual)
+      return put "}"
+    end
     local before = "{"
-    for _, name in ipairs(order_of(group, t)) do
+    for i, name in ipairs(names) do
       local v = t[name]
       local kind = type(v)
       if kind == "number" or kind == "string" or kind == "boolean" then
         put(before)
-        put(keys[name])
+        put(begin[i])
         before = ","
         if kind == "number" then
-          if v - v ~= 0 then
-            put_number(group .. "." .. harmless(name, M.max.name), v)
-          else
-            put(digits(v))
-            if v % 1 == 0 and is_inexact(v, keep_types) then
-              exact[#exact + 1] = quote(group .. "." .. harmless(name, M.max.name)) .. ':"' .. typed(v) .. '"'
-            end
-          end
+          put_number(group, name, v)
         elseif kind == "string" then
-          if keep_types then
-            if not utf8.len(v) or #v > M.max.param then
-              error(("%s.%s is a text that is not UTF-8, or longer than %d bytes"):format(group, name, M.max.param), 0)
-            end
-            put(quote(v))
-          else
-            put(quote(harmless(v, M.max.text)))
-          end
+          put_text(group, name, v)
         else
           put(v and "true" or "false")
         end
@@ -373,7 +370,7 @@ local function make_writer()
     put(before == "{" and "{}" or "}")
   end
 
-  local function put_list(path, list)
+  local function put_list(group, prefix, list)
     put "["
     for i = 1, math.min(#list, M.max.points) do
       local v = list[i]
@@ -381,7 +378,7 @@ local function make_writer()
         put ","
       end
       if type(v) == "number" and v == v then
-        put_number(path .. "." .. i, v)
+        put_number(group, prefix .. i, v)
       else
         put(type(v) == "string" and quote(harmless(v, M.max.label)) or "null")
       end
@@ -395,110 +392,113 @@ local function make_writer()
       if i <= M.max.series and type(series[name]) == "table" then
         put(before)
         put(keys[name])
-        put_list("series." .. harmless(name, M.max.name), M.thin(series[name], M.max.points))
+        put_list("series", harmless(name, M.max.name) .. ".", M.thin(series[name], M.max.points))
         before = ","
       end
     end
     put(before == "{" and "{}" or "}")
   end
 
-  local function put_field(name, v)
-    put(',"' .. name .. '":')
-    local kind = type(v)
-    if scalars[name] ~= nil then
-      put_scalars(name, v)
-    elseif name == "series" then
-      put_series(v)
-    elseif name == "values" then
-      put_list(name, v)
-    elseif kind == "number" then
-      put_number(name, v)
-    elseif kind == "string" then
-      put(quote(plain[name](v)))
-    else
-      put(tostring(v))
+  -- Members that are no table, and raises for what no reader takes.
+  local function put_plain(kind, from)
+    local begin = '{"type":"' .. kind .. '",'
+    for name, v in next, from do
+      if texts[name] then
+        if type(v) ~= "string" then
+          error(("the %s's %s is a %s"):format(kind, name, type(v)), 0)
+        end
+      elseif plain[name] and plain[name](v) == false then
+        error(("the %s's %s cannot be %s"):format(kind, name, tostring(v)), 0)
+      end
+    end
+    local usual = json_scalars(begin, from, plain_order, plain_keys, M.max.label)
+    if usual then
+      return put(usual)
+    end
+    for i, name in ipairs(plain_order) do
+      local v = from[name]
+      if v ~= nil then
+        put(begin)
+        begin = ","
+        put(plain_keys[i])
+        if type(v) == "number" then
+          put_number(name, nil, v)
+        else
+          put(texts[name] and quote(plain[name](v)) or '"' .. tostring(v) .. '"')
+        end
+      end
     end
   end
 
-  return function(kind, fields, from)
+  return function(kind, from, without_series)
     n = 0
-    nonfinite, exact = {}, {}
-    put('{"type":"' .. kind .. '"')
-    for i = 1, #fields do
-      local v = from[fields[i]]
-      if v ~= nil then
-        put_field(fields[i], v)
+    nonfinite = {}
+    put_plain(kind, from)
+    for i, group in ipairs(groups) do
+      local t = from[group]
+      if t then
+        put(group_keys[i])
+        put_scalars(group, t)
       end
+    end
+    if from.values then
+      put ',"values":'
+      put_list("values", "", from.values)
+    end
+    if from.series and not without_series then
+      put ',"series":'
+      put_series(from.series)
     end
     if #nonfinite > 0 then
       put(',"nonfinite":{' .. table.concat(nonfinite, ",") .. "}")
-    end
-    if #exact > 0 then
-      put(',"exact":{' .. table.concat(exact, ",") .. "}")
     end
     put "}"
     return table.concat(out, "", 1, n)
   end
 end
 
--- What nonfinite and exact say, put in its place. Only where a null, or a number, stands already.
-local function restore(record, members, convert, instead)
-  for path, said in next, members do
-    local v = type(path) == "string" and type(said) == "string" and convert(said)
+-- What `nonfinite` says, where nothing or null stands.
+local function restore(record, nonfinite)
+  for path, word in next, nonfinite do
+    local v = type(path) == "string" and specials[word]
     local group, name = nil, nil
     if v then
       group, name = path:match "^(%l+)%.(.*)$"
     end
     local t = group and record[group]
-    if v and not group and instead(record[path]) and plain[path] then
-      record[path] = v
-    elseif type(t) == "table" and scalars[group] ~= nil then
-      if instead(t[name]) then
-        t[name] = v
+    if v and not group then
+      if record[path] == nil and plain[path] then
+        record[path] = v
       end
     elseif type(t) == "table" then
-      local index
+      local index = name
       if group == "series" then
         name, index = name:match "^(.*)%.(%d+)$"
         t = t[name]
-      else
-        index = name:match "^%d+$"
       end
-      index = index and #index < 10 and tonumber(index)
-      if index and type(t) == "table" and instead(t[index]) then
-        t[index] = v
+      if scalars[group] then
+        if t[name] == nil then
+          t[name] = v
+        end
+      elseif type(t) == "table" then
+        index = find(index, "^%d+$") and #index < 10 and tonumber(index)
+        if index and t[index] == null then
+          t[index] = v
+        end
       end
     end
   end
 end
 
-local function is_null(v)
-  return v == null
-end
-
-local function is_number(v)
-  return type(v) == "number"
-end
-
-local function exact_number(s)
-  return #s <= 32 and find(s, "^%-?%d[%d.e+-]*$") and tonumber(s) or nil
-end
-
--- Strings and names harmless, whole numbers as integers, no null but in lists: a record of a kind that is not known.
+-- Strings and names harmless: a record of a kind that is not known.
 local function tidy(v)
   local kind = type(v)
-  if kind == "number" then
-    return tointeger(v) or v
-  elseif kind == "string" then
+  if kind == "string" then
     return harmless(v, M.max.param)
   elseif kind == "table" then
     local out = {}
     for k, item in next, v do
-      if type(k) == "number" then
-        out[k] = tidy(item)
-      elseif item ~= null then
-        out[harmless(k, M.max.name)] = tidy(item)
-      end
+      out[type(k) == "number" and k or harmless(k, M.max.name)] = tidy(item)
     end
     return out
   end
@@ -522,14 +522,13 @@ end
 --- Holds what makes the next line cheaper than the first: have one for a journal, and use it for all.
 ---@return moonsand.sweep.Codec
 function M.codec()
-  local decoder = cjson.new()
-  decoder.decode_max_depth(max_depth)
-  decoder.decode_invalid_numbers(false)
   return setmetatable({
-    decode = decoder.decode,
     write = make_writer(),
     names = cache(function(name)
       return harmless(name, M.max.name)
+    end),
+    texts = cache(function(s) -- many are the same in all trials
+      return harmless(s, M.max.text)
     end),
   }, Codec)
 end
@@ -541,7 +540,7 @@ end
 function Codec:clean(trial)
   local dropped = 0
   if trial.metrics then
-    dropped = clean_scalars(trial.metrics, self.names, M.max.text)
+    dropped = clean_scalars(trial.metrics, self.names, self.texts)
   end
   if trial.series then
     local left
@@ -558,7 +557,7 @@ function Codec:clean(trial)
     if i > M.max.reports then
       trial.reports[i] = nil
     else
-      dropped = dropped + clean_scalars(report.metrics, self.names, M.max.text)
+      dropped = dropped + clean_scalars(report.metrics, self.names, self.texts)
     end
   end
   if dropped > 0 then
@@ -568,22 +567,19 @@ function Codec:clean(trial)
 end
 
 --- The line for a trial as it is now, without its reports. Raises (no position) for a parameter or tag whose text JSON
---- cannot hold.
+--- cannot hold, and for a member that is of another type than it says above.
 ---@param trial table
 ---@param without_series boolean?
 ---@return string
 function Codec:trial(trial, without_series)
-  local series = not without_series and trial.series
-  return self.write("trial", series and next(series) and order or order_short, trial)
+  return self.write("trial", trial, without_series)
 end
 
-local report_order = { "number", "attempts", "step", "metrics" }
-
---- The line for one intermediate report.
+--- The line for one intermediate report. Raises as trial() does.
 ---@param report { number: integer, attempts: integer?, step: number, metrics: table<string, number> }
 ---@return string
 function Codec:report(report)
-  return self.write("report", report_order, report)
+  return self.write("report", report)
 end
 
 --- The line for any other record, `type` first. NaN and infinities become texts.
@@ -602,17 +598,13 @@ end
 
 local required = { trial = { "number", "state", "params" }, report = { "number", "step", "metrics" } }
 
---- Reads a line that anybody may have written: record.type is "trial" (then the record is the trial, without reports),
---- "report", or something else. What is not known of is left out.
----@param line string valid UTF-8
+--- What a line says that anybody may have written: record.type is "trial" (then the record is the trial, without
+--- reports), "report", or something else. What is not known of those two is left out.
+---@param record any as Journal:record() of the core gives it; changed
 ---@return table? record
----@return string? why "is not JSON (...)": what is wrong with the line
----@return table? raw of a record that is neither trial nor report: as it was written, harmful texts included
-function Codec:record(line)
-  local record, why = self.decode(line)
-  if record == nil then
-    return nil, "is not JSON (" .. harmless(tostring(why), 200) .. ")"
-  end
+---@return string? why "has no number": what is wrong with the line
+---@return table? raw of a record of another type: as it was written, harmful texts included
+function Codec:record(record)
   local kind = type(record) == "table" and record.type
   if type(kind) ~= "string" then
     return nil, "is no record"
@@ -620,33 +612,27 @@ function Codec:record(line)
   if kind ~= "trial" and kind ~= "report" then
     return tidy(record), nil, record
   end
-  local nonfinite, exact = record.nonfinite, record.exact
+  local nonfinite = record.nonfinite
   if type(nonfinite) == "table" then
-    restore(record, nonfinite, function(word)
-      return specials[word]
-    end, is_null)
+    restore(record, nonfinite)
   end
   for name, v in next, record do
     local make = plain[name]
-    if name == "type" then
-      make = nil -- as it is
-    elseif v == null then
-      record[name] = nil
-    elseif make then
-      local made = make(v)
-      if not made and v ~= false then
+    if make then
+      v = make(v)
+      if v == false then
         return nil, ("has no %s that can be"):format(name)
       end
-      record[name] = made or nil
-    elseif scalars[name] ~= nil or name == "series" then
+      record[name] = v
+    elseif scalars[name] or name == "series" then
       if type(v) ~= "table" then
         return nil, ("has no %s that can be"):format(name)
       elseif name == "series" then
         record[name] = clean_series(v, self.names)
       else
-        clean_scalars(v, self.names, scalars[name])
+        clean_scalars(v, self.names, name == "metrics" and self.texts)
       end
-    else
+    elseif name ~= "type" then
       record[name] = nil
     end
   end
@@ -654,9 +640,6 @@ function Codec:record(line)
     if record[name] == nil then
       return nil, "has no " .. name
     end
-  end
-  if type(exact) == "table" then
-    restore(record, exact, exact_number, is_number)
   end
   return record
 end

@@ -1,7 +1,12 @@
 --- Every point of the grid once, in the order of nested loops over the parameters' names.
+local random = require "moonsand.sweep.random"
 local sampler = require "moonsand.sweep.sampler"
 
 local M = { options = { patience = sampler.count } }
+
+-- Whoever refuses so many more in a row has a grid that is not for looking through.
+local most_rounds = 100
+local probes = 20000
 
 local Grid = {}
 Grid.__index = Grid
@@ -15,6 +20,22 @@ function M.new(own, ctx, level)
   return setmetatable({ space = space, index = 0, admitted = 0, patience = own.patience or sampler.patience }, Grid)
 end
 
+-- A grid may well begin or end with many points that are not wanted. Whether there is any hope, random ones say.
+local function is_hopeless(self, refused)
+  local space, rng = self.space, random.new(refused, "probe")
+  if refused >= most_rounds * self.patience then
+    return true
+  end
+  for _ = 1, probes do
+    if space:admits(space:draw(rng)) then
+      return false
+    end
+  end
+  return true
+end
+
+--- The next point that `where` wants.
+---@return table? params nil when all of the grid has been asked
 function Grid:ask()
   local space = self.space
   local refused, params = 0, nil
@@ -30,7 +51,7 @@ function Grid:ask()
       return params
     end
     refused = refused + 1
-    if refused >= self.patience then
+    if refused % self.patience == 0 and is_hopeless(self, refused) then
       self.index = index + 1
       sampler.refused(refused, self.admitted, params)
     end

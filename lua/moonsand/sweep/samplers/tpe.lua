@@ -21,7 +21,7 @@ M.options = {
 }
 
 local most_good = 25
-local most_bad = 160 -- more are thinned out: the density of the bad hardly changes, its cost does
+local most_bad = 80 -- more are thinned out: the density of the bad hardly changes, its cost does
 
 -- Failures that tell of the parameters; the others tell of the machine.
 local own_fault = { error = true, timeout = true, oom = true, output_limit = true, invalid_value = true }
@@ -111,14 +111,10 @@ local function good_and_bad(self)
   local ranked, failed = self.ranked, self.failed
   local all = #ranked + #failed
   local most = math.min(math.ceil(self.gamma * all), most_good, #ranked)
-  local good, rest = {}, {}
+  local good = {}
   for i = 1, most do
     good[i] = ranked[i].row
   end
-  for i = most + 1, #ranked do
-    rest[#rest + 1] = ranked[i].row
-  end
-  table.move(failed, 1, #failed, #rest + 1, rest)
   local running = {}
   for _, entry in pairs(self.pending) do
     running[#running + 1] = entry
@@ -126,9 +122,11 @@ local function good_and_bad(self)
   table.sort(running, function(a, b)
     return a.number < b.number
   end)
-  local bad, keep = {}, math.min(#rest, most_bad)
+  local bad, rest = {}, all - most
+  local keep = math.min(rest, most_bad)
   for i = 1, keep do
-    bad[i] = rest[(i - 1) * #rest // keep + 1]
+    local at = most + (i - 1) * rest // keep + 1
+    bad[i] = ranked[at] and ranked[at].row or failed[at - #ranked]
   end
   for i = 1, math.min(#running, most_bad) do
     bad[#bad + 1] = running[i].row
