@@ -13,7 +13,8 @@ local M = {}
 M.longest_name, M.longest_label = 80, 120
 
 -- A file of 20,000 trials stays near 10 MB. Programs choose how many metrics they have: hostile ones, too.
-local cells, fewest = 1000000, 12
+-- Nobody picks from a list of more columns than `most`.
+local cells, fewest, most_columns = 1000000, 12, 200
 
 local function label(value)
   if type(value) == "string" then
@@ -90,7 +91,10 @@ end
 
 local function scalar(value)
   local kind = type(value)
-  return (kind == "number" or kind == "string" or kind == "boolean") and value or nil
+  if kind == "number" or kind == "string" or kind == "boolean" then
+    return value
+  end
+  return nil
 end
 
 -- Names in trial[field], in the order given first, then those of the most trials first.
@@ -144,7 +148,7 @@ local costs = {
 ---@return table[] columns, string[] notes what was left out
 function M.build(trials, objectives, params)
   local n, out, notes, taken = #trials, {}, {}, {}
-  local most = math.max(fewest, cells // math.max(n, 1))
+  local most = math.min(most_columns, math.max(fewest, cells // math.max(n, 1)))
   local left = 0
   local function add(name, kind, values)
     if #out >= most then

@@ -79,7 +79,7 @@ function curvesSection() {
     p.mark = p.add("line", { class: "cross", y1: p.top, y2: p.bottom, visibility: "hidden" });
   };
   const upper = new Plot({
-    title: "Curves of chosen trials", height: (w) => Math.max(220, Math.min(360, w * 0.4)), margin: { left: 66, bottom: 26 },
+    title: "Curves of chosen trials", height: (w) => Math.max(220, Math.min(360, w * 0.4)), margin: { left: 76, bottom: 26 },
     describe: () => lines().map(({ c, s }) =>
       `Trial ${c.number}: ${state.name} from ${num(s.y[0])} to ${num(s.y[s.y.length - 1])}`).join("; "),
   }, (p) => {
@@ -95,7 +95,7 @@ function curvesSection() {
   });
   const lower = new Plot({
     title: "Drawdown of chosen trials", height: (w) => Math.max(130, Math.min(190, w * 0.22)),
-    margin: { left: 66, top: 10, bottom: 26 },
+    margin: { left: 76, top: 10, bottom: 26 },
     describe: () => lines().map(({ c, s }) =>
       `Trial ${c.number}: at most ${num(-100 * (extent(s.down) || [0])[0], 3)} % below its peak`).join("; "),
   }, (p) => {

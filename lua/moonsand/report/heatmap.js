@@ -171,8 +171,8 @@ function heatmapSection() {
           "text-anchor": "end" }, cut(text, 8));
       });
       const middle = (p.top + p.bottom) / 2;
-      p.add("text", { class: "axis name", x: 12, y: middle, "text-anchor": "middle",
-        transform: `rotate(-90 12 ${middle})` }, cut(state.y.name, Math.floor((p.bottom - p.top) / 7)));
+      p.add("text", { class: "axis name", x: 10, y: middle, "text-anchor": "middle",
+        transform: `rotate(-90 10 ${middle})` }, cut(state.y.name, Math.floor((p.bottom - p.top) / 7)));
     }
     p.mark = p.add("rect", { class: "cursor", width: w, height: h, rx: 4, visibility: "hidden" });
     keyBox.replaceChildren(cells.length ? rampKey(label(), scale.low, scale.high, scale.flip)

@@ -1,8 +1,25 @@
 // What needs no axes: importance, failures by reason, and the sections of plugins.
 
+// Where the parameters of the best tenth lie, within where they all lie.
+function bestSpans() {
+  const all = parallelRows(), tenth = all.slice(-Math.max(3, Math.ceil(all.length / 10))).map(([, row]) => row);
+  if (all.length < 10) return null;
+  const items = rankedParams.filter((c) => c.numeric && c.range && c.range[0] < c.range[1]).slice(0, 12).map((c) => {
+    const found = extent(tenth.map((row) => c.at(row)).filter(Number.isFinite));
+    if (!found) return null;
+    const [low, high] = c.range, bar = el("span", { class: "bar", "aria-hidden": "true" });
+    bar.style.left = `${(found[0] - low) / (high - low) * 97}%`;
+    bar.style.width = `${Math.max(3, (found[1] - found[0]) / (high - low) * 100)}%`;
+    return el("li", {}, el("span", {}, c.name), el("b", {}, found[0] === found[1] ? num(found[0], 4)
+      : `${num(found[0], 4)} to ${num(found[1], 4)}`), el("span", { class: "track" }, bar));
+  }).filter(Boolean);
+  return items.length ? [el("h3", {}, "Where the best tenth lies"), el("ul", { class: "spans" }, items)] : null;
+}
+
 function importanceSection() {
   const id = "importance", title = "Importance of parameters", rows = model.importance.rows;
-  if (!rows) return section(id, title, null, nothing(model.importance.why));
+  const spans = objective && objective.range ? bestSpans() : null;
+  if (!rows) return section(id, title, null, nothing(model.importance.why), spans);
   const most = Math.max(...rows.map((r) => Math.abs(r.value)), 1e-12);
   return section(id, title, null, el("ul", { class: "bars", "aria-label":
     "Importance: how much of the objective's change goes with each parameter" }, rows.map((r) => {
@@ -10,7 +27,7 @@ function importanceSection() {
     bar.style.width = `${Math.max(0.5, Math.abs(r.value) / most * 100)}%`;
     return el("li", {}, el("span", { class: "name" }, r.name), el("span", { class: "track" }, bar),
       el("b", {}, num(r.value, 3)));
-  })));
+  })), spans);
 }
 
 const REASONS = {

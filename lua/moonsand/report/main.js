@@ -10,6 +10,11 @@ Object.defineProperty(window, "moonsandReport", { value: told });
 window.addEventListener("error", (event) => told.errors.push(String(event.message)));
 window.addEventListener("securitypolicyviolation", (event) => told.errors.push(`policy: ${event.violatedDirective}`));
 
+// Short words for the line of links.
+const SHORT = {
+  progress: "Objective", importance: "Importance", parallel: "Parallel", curves: "Equity", failures: "Failures",
+};
+
 const builders = [
   summarySection, trialsSection, scatterSection, heatmapSection, importanceSection, parallelSection, curvesSection,
   walkforwardSection, failuresSection, ...model.sections.map((given, i) => () => extraSection(given, i)),
@@ -31,12 +36,17 @@ function build(f) {
     return;
   }
   told.parts[node.id] = performance.now() - began;
-  links.append(el("a", { href: `#${node.id}` }, cut(node.querySelector("h2").textContent, 32)));
+  links.append(el("a", { href: `#${node.id}` }, SHORT[node.id] || cut(node.querySelector("h2").textContent, 32)));
 }
 
 function paper(on) {
   if (printing === on) return;
   printing = on;
+  // Paper cannot be clicked open.
+  for (const one of document.querySelectorAll("details.origin")) {
+    if (on) one.dataset.was = one.open ? "open" : "";
+    one.open = on || one.dataset.was === "open";
+  }
   document.documentElement.classList.toggle("paper", on);
   hideTip();
   repaint();

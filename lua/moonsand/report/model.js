@@ -38,7 +38,8 @@ class Column {
       high = Math.max(high, v);
     }
     this.range = low <= high ? [low, high] : null;
-    this.decimals = whole ? 0 : Math.max(0, Math.min(8, 5 - Math.floor(Math.log10(size || 1))));
+    const digits = this.kind === "cost" ? 2 : 5;
+    this.decimals = whole ? 0 : Math.max(0, Math.min(8, digits - Math.floor(Math.log10(size || 1))));
   }
 
   get numeric() { return !this.labels; }

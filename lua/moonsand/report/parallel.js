@@ -80,12 +80,22 @@ function parallelLines(p, axes, where, all) {
   const n = shown.length, few = n <= 400, crowd = Math.min(1, 260 / Math.max(1, n));
   shown.forEach((one, i) => {
     const top = n > 1 ? i / (n - 1) : 1;
-    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 12));
+    ctx.globalAlpha = Math.min(1, 0.05 + crowd * 0.7 + 0.6 * top ** (few ? 4 : 30));
     ctx.lineWidth = few ? 1.2 + top ** 4 : 1;
     draw(one);
   });
   ctx.globalAlpha = 1;
   return n;
+}
+
+// The values themselves when a parameter has but a few.
+function fewValues(c) {
+  const seen = new Map();
+  for (let row = 0; row < COUNT && seen.size < 12; row++) {
+    const value = c.at(row);
+    if (Number.isFinite(value) && !seen.has(value)) seen.set(value, row);
+  }
+  return seen.size < 12 ? [...seen].map(([value, row]) => ({ value, row })) : null;
 }
 
 function parallelTicks(axis, room) {
@@ -95,6 +105,8 @@ function parallelTicks(axis, room) {
     return order.filter((i) => c.rank[i] % skip === 0).map((i) => [n > 1 ? c.rank[i] / (n - 1) : 0, cut(c.labels[i], 10)]);
   }
   if (!(axis.high > axis.low)) return [[0.5, num(axis.low, 4)]];
+  const few = c.kind === "param" ? fewValues(c) : null;
+  if (few && few.length <= room + 2) return few.map((v) => [axis.at(v.row), num(v.value, 4)]);
   return axisPairs(axis.low, axis.high, Math.min(room, 6)).map(([v, text]) => [(v - axis.low) / (axis.high - axis.low), text]);
 }
 
@@ -105,7 +117,7 @@ function parallelAxes(p, axes, where) {
     const spread = axes.length > 1 ? Math.abs(where.stand(1) - where.stand(0)) : 200;
     const name = cut(axis.c.name, where.lying ? 40 : Math.max(5, Math.floor(spread / 7.2)));
     if (where.lying) {
-      p.add("text", { class: "axis name", x: p.left, y: y0 - 8 }, name);
+      p.add("text", { class: "axis name halo", x: p.left, y: y0 - 8 }, name);
     } else {
       const anchor = i === 0 ? "start" : i === axes.length - 1 ? "end" : "middle";
       p.add("text", { class: "axis name", x: i === 0 ? 2 : i === axes.length - 1 ? p.width - 2 : x0, y: p.top - 14,
@@ -144,7 +156,7 @@ function parallelSection() {
   let shown = params.filter((c) => first.has(c)), axes = [], where = null;
   const keyBox = el("div"), aside = el("p", { class: "aside" }), all = parallelRows();
   const plot = new Plot({
-    title, canvas: true, margin: { left: 16, right: 16, top: 40, bottom: 14 },
+    title, canvas: "below", margin: { left: 16, right: 16, top: 40, bottom: 14 },
     height: (w) => w < 560 ? 44 + (shown.length + 1) * 62 : Math.max(300, Math.min(420, w * 0.4)),
     describe: () => `A line for each of ${plural(view.rows.length, "trial")} through ` +
       `${[...shown, objective].map((c) => c.name).join(", ")}; the colour is ${objective.name}.`,

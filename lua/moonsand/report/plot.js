@@ -5,14 +5,14 @@ const plots = [];
 const PAPER = 680;
 
 class Plot {
-  // options: title, describe() for those who do not see it, height(width), margin, canvas, label
+  // options: title, describe() for those who do not see it, height(width), margin, canvas ("over" or "below" the SVG)
   constructor(options, paint) {
     this.options = options;
     this.paintWith = paint;
     this.titleId = newId("title");
     this.descId = newId("desc");
     this.svg = svg("svg", { role: "img", "aria-labelledby": `${this.titleId} ${this.descId}` });
-    this.canvas = options.canvas ? el("canvas", { "aria-hidden": "true" }) : null;
+    this.canvas = options.canvas ? el("canvas", { "aria-hidden": "true", class: options.canvas }) : null;
     this.box = el("div", { class: "plot" }, this.canvas, this.svg);
     this.node = this.box;
     this.seen = 0;
@@ -93,8 +93,8 @@ class Plot {
     }
     if (label) {
       const middle = (this.top + this.bottom) / 2;
-      this.add("text", { class: "axis name", x: 12, y: middle, "text-anchor": "middle",
-        transform: `rotate(-90 12 ${middle})` }, cut(label, Math.floor((this.bottom - this.top) / 7)));
+      this.add("text", { class: "axis name", x: 10, y: middle, "text-anchor": "middle",
+        transform: `rotate(-90 10 ${middle})` }, cut(label, Math.floor((this.bottom - this.top) / 7)));
     }
   }
 

@@ -103,7 +103,7 @@ function scatterSection() {
   const key = el("ul", { class: "legend" }), aside = el("p", { class: "aside" });
 
   const plot = new Plot({
-    title, canvas: true, height: (w) => Math.max(240, Math.min(400, w * 0.45)), margin: { left: 66 },
+    title, canvas: "over", height: (w) => Math.max(240, Math.min(400, w * 0.45)), margin: { left: 76 },
     describe: () => `${state.y.name} of ${plural(view.rows.length, "trial")} by ${state.x.name}.` +
       (best.length && state.x === numberColumn && state.y === objective
         ? ` The best so far rose ${best.length} times and ends at ${num(best[best.length - 1].value)}.`

@@ -48,8 +48,8 @@ function figures() {
     out.push(figure("Time", duration(times.wall_s), counts.runs_s ? `${duration(counts.runs_s)} of runs` : null));
   }
   if (times.rate !== undefined) {
-    out.push(times.rate >= 0.1 ? figure("Rate", `${num(times.rate, 3)}/s`, "trials ended a second")
-      : figure("Rate", `${num(times.rate * 3600, 3)}/h`, "trials ended an hour"));
+    out.push(times.rate >= 0.1 ? figure("Trials ended", num(times.rate, 3), "a second")
+      : figure("Trials ended", num(times.rate * 3600, 3), "an hour"));
   }
   if (counts.median_s !== undefined) out.push(figure("A trial", duration(counts.median_s), "median"));
   if (counts.memory_peak !== undefined) out.push(figure("Memory", bytes(counts.memory_peak), "highest peak"));

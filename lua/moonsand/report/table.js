@@ -5,7 +5,7 @@ const table = { column: null, down: true, page: 0, size: 25, order: [], shown: [
 
 function firstColumns() {
   const metrics = columns.filter((c) => c.kind === "metric");
-  return [numberColumn, stateColumn, ...(reasonColumn ? [reasonColumn] : []), ...objectives, ...params.slice(0, 12),
+  return [numberColumn, stateColumn, ...objectives, ...params.slice(0, 12),
     ...metrics.slice(0, 5), ...columns.filter((c) => c.kind === "cost").slice(0, 1)];
 }
 
@@ -45,7 +45,10 @@ function bodyRow(row) {
       return el("th", { scope: "row", class: "n" }, el("button", { type: "button", class: "trial",
         "aria-label": `Trial ${c.text(row)}, all values`, on: { click: () => openDetail(row) } }, c.text(row)));
     }
-    if (c === stateColumn) return el("td", {}, el("span", { class: `chip ${stateOf(row)}` }, stateOf(row)));
+    if (c === stateColumn) {
+      const reason = reasonColumn ? cut(reasonColumn.text(row), 24) : "";
+      return el("td", {}, el("span", { class: `chip ${stateOf(row)}` }, stateOf(row) + (reason ? `: ${reason}` : "")));
+    }
     const text = c.text(row);
     const cell = el("td", { class: (c.numeric ? "n" : "") + (c === objective ? " goal" : "") },
       c.labels ? cut(text, 40) : text);

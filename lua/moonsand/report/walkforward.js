@@ -48,7 +48,7 @@ function windowValues(windows) {
   const some = windows.flatMap((w) => [w.in_value, w.out_value]).filter((v) => v !== undefined);
   if (!some.length) return null;
   const plot = new Plot({
-    title: "Value in sample and out of sample", height: (w) => Math.max(200, Math.min(300, w * 0.32)), margin: { left: 66 },
+    title: "Value in sample and out of sample", height: (w) => Math.max(200, Math.min(300, w * 0.32)), margin: { left: 76 },
     describe: () => windows.slice(0, 40).map((w, i) =>
       `Window ${i + 1}: in sample ${w.in_value === undefined ? "none" : num(w.in_value, 5)}, out of sample ` +
       `${w.out_value === undefined ? "none" : num(w.out_value, 5)}`).join("; "),
@@ -91,7 +91,7 @@ function windowSummary(windows) {
   const held = both.filter((w) => !better(w.in_value, w.out_value)).length;
   const share = a > 0 && b > 0 ? `, ${num(100 * (maximize ? b / a : a / b), 3)} % of it` : "";
   return `On average ${num(a, 4)} in sample and ${num(b, 4)} out of sample${share}; ` +
-    `${held} of ${plural(both.length, "window")} did at least as well out of sample.`;
+    `${held || "none"} of ${plural(both.length, "window")} did at least as well out of sample.`;
 }
 
 function walkforwardSection() {
