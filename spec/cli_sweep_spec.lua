@@ -93,7 +93,7 @@ describe("--param", function()
 
   it("says what is wrong, and how it is written", function()
     for given, why in pairs {
-      ["fast"] = "there is no =", ["=5"] = "is no name", ["fa st=5"] = "is no name", ["fast="] = "nothing stands behind",
+      ["fast"] = "there is no =", ["=5"] = "is no name", ["fa st=5"] = "is no name", ["fast="] = "nothing stands",
       ["fast=30:5:5"] = "30 is not below 5", ["fast=5:30:0"] = "the step 0 is not above 0",
       ["fast=5:30:-5"] = "the step -5 is not above 0", ["fast=5:x"] = '"x" is no number',
       ["fast=1:2:3:4"] = "4 parts", ["fast=a,,b"] = "an empty value", ["lr=log:0:1"] = "above 0",

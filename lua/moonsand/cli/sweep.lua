@@ -1,6 +1,8 @@
 --- moonsand sweep SWEEP.lua | FILE --param NAME=VALUES ... --objective NAME
 local common = require "moonsand.cli.common"
+local core = require "moonsand.core"
 local drive = require "moonsand.cli.sweep_drive"
+local givens = require "moonsand.sweep.given"
 local json = require "moonsand.json"
 local live = require "moonsand.cli.live"
 local moonsand = require "moonsand"
@@ -203,7 +205,7 @@ local function outcome_json(study, progress, plan, signals)
 end
 
 local function dry_run(args, plan, where)
-  local space = require("moonsand.sweep.space").new(plan.given.space or {}, plan.given.where)
+  local space = givens.check(plan.given, 1).space
   local e = drive.estimate(plan.given, where, space, function(sweep)
     return live.new(sweep, { quiet = args.quiet or args.json })
   end)
@@ -269,9 +271,17 @@ end
 
 function M.main(args)
   local plan = plan_of.of(args)
-  local function note(line)
-    term.clear()
-    io.stderr:write("moonsand: ", text.harmless(line, 1000), "\n")
+  local line
+  local function note(said)
+    if line then
+      line:note(said)
+    else
+      term.clear()
+      io.stderr:write("moonsand: ", text.harmless(said, 1000), "\n")
+    end
+  end
+  if args.resume and not core.stat(plan.given.journal) then
+    note(("there is no journal %s yet: the sweep begins"):format(plan.given.journal))
   end
   -- Made before an engine is looked for: a mistake is told at once.
   local sweep = not args.dry_run and moonsand.sweep(plan.given)
@@ -284,13 +294,17 @@ function M.main(args)
   if args.dry_run then
     return dry_run(args, plan, where)
   end
-  local line <close> = live.new(sweep, { quiet = args.quiet })
-  local study, err, signals = drive.run(sweep, where, line)
+  line = live.new(sweep, { quiet = args.quiet })
+  local _ <close> = line
+  local study, err, signals, so_far = drive.run(sweep, where, line)
   line:close()
   if engine and where.close then
     where:close()
   end
   if not study then
+    if so_far and #so_far > 0 and plan.given.journal then
+      note("what was reached is kept; to go on: " .. M.resume_line(args.words, plan.given.journal))
+    end
     error(err, 0)
   end
   return finish(args, plan, sweep, study, signals, note)

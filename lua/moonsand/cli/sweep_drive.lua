@@ -123,7 +123,11 @@ function M.estimate(given, box, space, line_of)
   few.max_trials = math.min(3, given.max_trials or 3)
   local trials, counted = M.count(given, space)
   local began = core.monotonic()
-  local sweep = moonsand.sweep(few)
+  local good, sweep = pcall(moonsand.sweep, few)
+  if not good then -- one of the plugins has the sampler
+    few.plugins = given.plugins
+    sweep = moonsand.sweep(few)
+  end
   local line <close> = line_of(sweep)
   local study, err, signals = M.run(sweep, box, line)
   if not study then
