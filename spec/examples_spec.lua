@@ -108,8 +108,9 @@ describe("the examples of sweeps", function()
       seen[name] = true
       assert.is_true(trial.params.fast < trial.params.slow)
       if trial.state == "pruned" then
-        assert.is_true(#trial.reports >= 1 and #trial.reports < 20)
-        assert.is_true(trial.reports[#trial.reports].step > 2004)
+        -- The last ones may come while it is being ended.
+        assert.is_true(#trial.reports >= 5 and #trial.reports <= 20, #trial.reports)
+        assert.equal(2000, trial.reports[1].step)
       else
         assert.equal(20, #trial.reports)
       end
