@@ -130,8 +130,8 @@ for path in ("/data/x", "/x"):
     f:close()
     local id = assert(engine:request { path = "/images/" .. engines.image .. "/json" }).Id
     local agent = (os.getenv "MOONSAND_BUILD" or "build") .. "/agent/moonsand-agent"
-    local p = assert(io.popen(("unset LD_PRELOAD; { printf '%%s%%s\\0' %s %s; cat %s; } | sha256sum")
-      :format(machine, id, agent)))
+    local p = assert(io.popen(("unset LD_PRELOAD; { printf '%%s%%s\\0' %s %s; cat %s %s; } | sha256sum")
+      :format(machine, id, agent, "core/agent/python/moonsand.py")))
     local tag = p:read "l":sub(1, 32)
     p:close()
     assert.is_true(assert(engine:has("localhost/moonsand/run:" .. tag)))

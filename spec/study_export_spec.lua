@@ -90,6 +90,7 @@ describe("CSV", function()
       ["\n@x"] = [["'@x"]],
       ["\u{200b}=1"] = [["'=1"]],
       ["\0=1"] = [["'=1"]],
+      [" \u{200b} =1"] = [["'=1"]],
       ["  =1"] = [["'=1"]],
       ["\u{FF1D}1+1"] = "\"'\u{FF1D}1+1\"",
       ["\u{FF0B}1"] = "\"'\u{FF0B}1\"",
@@ -130,7 +131,7 @@ describe("CSV", function()
     local s = study {
       {
         number = 1, state = "complete", params = { a = 1, A = 2, state = "p" }, value = 0,
-        metrics = { a = 3, value = 4, key = 5, ["metrics.a"] = 6 },
+        metrics = { a = 3, value = 4, key = 5, ["metrics.a"] = 6, STATE = 7 },
       },
     }
     assert(s:csv(dir .. "/x.csv"))
@@ -141,7 +142,8 @@ describe("CSV", function()
       seen[name:lower()] = true
       n = n + 1
     end
-    assert.equal(4 + 3 + 4 + 9, n)
+    assert.equal(4 + 3 + 5 + 9, n)
+    assert.truthy(seen["metrics.state"])
     assert.truthy(seen["params.state"] and seen["metrics.value"] and seen["metrics.key"] and seen.key)
   end)
 
@@ -227,16 +229,18 @@ describe("a file that cannot be written", function()
     end
   end)
 
+  -- By way of links, so that nobody's device is lost if the wrong thing is replaced.
   it("on a full device", function()
-    local ok, err = small():csv "/dev/full"
+    assert(os.execute(("cd '%s' && ln -s /dev/full full && ln -s /dev/null null"):format(dir)))
+    local ok, err = small():csv(dir .. "/full")
     assert.is_nil(ok)
     assert.equal("io", err.code)
     assert.truthy(err.message:find("No space left", 1, true), err.message)
-    assert.is_true(small():csv "/dev/null")
-    ok, err = small():sqlite "/dev/null"
+    assert.is_true(small():csv(dir .. "/null"))
+    ok, err = small():sqlite(dir .. "/null")
     assert.is_nil(ok)
-    assert.truthy(err.message:find("device", 1, true))
-    assert.truthy(io.open("/dev/null", "w"))
+    assert.truthy(err.message:find("device", 1, true), err.message)
+    assert.is_true(os.execute(("cd '%s' && test -c full && test -c null && test $(ls | wc -l) = 2"):format(dir)))
   end)
 
   -- A file may not grow beyond 64 KiB there, which to a program is the same as a disk that is full.

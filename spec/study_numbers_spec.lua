@@ -119,8 +119,7 @@ describe("an equity curve", function()
 
   it("has none when it is broken, too short or begins with nothing", function()
     for _, curve in ipairs { { 0, 100, 50 }, { -5, 3 }, { 100, 0 / 0, 3 }, { 100, 0, 0 / 0 },
-      { 100, math.huge }, { 100 }, {},
-      { 100, "110" }, "text" } do
+      { 100, math.huge }, { 100 }, {}, { 100, "110" }, "text" } do
       assert.is_nil(returns.of(curve))
     end
     assert.is_nil(returns.of(nil))

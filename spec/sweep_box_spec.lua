@@ -243,37 +243,53 @@ result({"v": p["n"] * sum(map(int, rows)), "equity": [int(r) for r in rows]})
     assert.matches('has no data set "c.csv" %(it has a.csv, b.csv%)', err.message)
   end)
 
-  it("leaves a good journal and nothing else after Ctrl-C", function()
+  --- Interrupts a sweep of 60 trials after five of them, and resumes it.
+  local function interrupted(signal, check)
     local command = ("lua5.4 spec/support/sweeper_box.lua %s %s %s/j 60"):format(engines.url[kind], engines.image, dir)
-    local before = #engines.containers(kind)
     local p = assert(io.popen(("exec 2>&1; sh -c 'echo $$; exec %s'"):format(command)))
     local pid = p:read "l"
     for _ = 1, 5 do
       assert.matches("complete", p:read "l")
     end
-    os.execute("kill -INT " .. pid)
+    os.execute(("kill -%s %s"):format(signal, pid))
     local rest = p:read "a"
     assert.is_nil((p:close()))
-    assert.matches("interrupted!", rest)
-    local old = assert(journals.load(dir .. "/j"))
+    check(rest)
     local complete = 0
-    for _, trial in ipairs(old.trials) do
+    for _, trial in ipairs(assert(journals.load(dir .. "/j")).trials) do
       complete = complete + (trial.state == "complete" and 1 or 0)
       assert.is_true(trial.state == "complete" or trial.state == "running")
     end
     assert.is_true(complete >= 5 and complete < 60)
-    for _ = 1, 100 do
-      if #engines.containers(kind) <= before then
-        break
-      end
-      moonsand.sleep(0.1)
-    end
-    assert.is_true(#engines.containers(kind) <= before, "a container is left")
     p = assert(io.popen(command))
     rest = p:read "a"
     p:close()
     assert.matches("done\t60\n$", rest)
-    assert.equal(60 - complete + 1, select(2, rest:gsub("\n", "")))
+    assert.equal(60 - complete + 1, select(2, rest:gsub("\n", ""))) -- none of them again
+    local study = assert(moonsand.study(dir .. "/j"))
+    assert.equal(60, #study)
+    for _, trial in ipairs(study:trials()) do
+      assert.equal(trial.params.n, trial.value)
+    end
+  end
+
+  it("leaves a good journal and nothing else after Ctrl-C", function()
+    local before = #engines.containers(kind)
+    interrupted("INT", function(said)
+      assert.matches("interrupted!", said)
+      for _ = 1, 100 do
+        if #engines.containers(kind) <= before then
+          break
+        end
+        moonsand.sleep(0.1)
+      end
+      assert.is_true(#engines.containers(kind) <= before, "a container is left")
+    end)
+  end)
+
+  it("goes on after kill -9", function()
+    interrupted("KILL", function() end)
+    assert(os.execute(("lua5.4 bin/moonsand clean --engine %s > /dev/null"):format(engines.url[kind])))
   end)
 
   it("ends with an error when the engine is gone, not with 1,000 failed trials", function()

@@ -209,14 +209,14 @@ describe("a sweep", function()
   end)
 
   it("keeps series to a size, and metrics to a number", function()
-    local study = run({ space = { n = 1 } }, function()
-      local m = { v = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" },
-        words = { "x" }, series = { equity = { 5, 6 } } }
+    local study = run({ space = { n = 1 }, objective = "zz" }, function()
+      local m = { zz = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" },
+        words = { "x" }, series = { equity = { 5, 6 }, gap = { 9 }, v = 7 }, ["a.b"] = 1, a = { b = 2, c = 3 } }
       for i = 1, 10000 do
         m.long[i], m["long.index"][i] = i, "d" .. i
       end
       for i = 1, 5000 do
-        m["m" .. i] = i
+        m["w" .. i] = i
       end
       return m
     end)
@@ -229,6 +229,7 @@ describe("a sweep", function()
     assert.is_nil(trial.series.mixed)
     assert.is_nil(trial.series.words)
     assert.same({ 5, 6 }, trial.series.equity)
+    assert.same({ 1, 7, 1, 3 }, { trial.value, trial.metrics["series.v"], trial.metrics["a.b"], trial.metrics["a.c"] })
     local n = 0
     for _ in pairs(trial.metrics) do
       n = n + 1
@@ -408,7 +409,8 @@ describe("a sweep", function()
         return { status = gate.finished and "cancelled" or "ok" }
       end })
       assert.equal("cancel", study.meta.stopped)
-      assert.same({ error = 1, cancelled = 1 }, study.failures)
+      assert.same({ cancelled = 1 }, study.failures)
+      assert.same({ "waiting", "failed" }, study:column "state")
     end)
 
     it("with what a callback raised", function()
@@ -430,6 +432,64 @@ describe("a sweep", function()
         assert.is_true(n >= 4 and n < 4 + jobs) -- no further ones are begun
       end
     end)
+  end)
+
+  for _, sampler in ipairs { "grid", "random", "latin", "sobol", "tpe" } do
+    for _, pruner in ipairs { "median", "halving" } do
+      it(("works with the sampler %s and the pruner %s"):format(sampler, pruner), function()
+        local seen = {}
+        local study = assert(run({
+          sampler = sampler, pruner = pruner, seed = 3, max_trials = 60, jobs = 2,
+          space = { x = moonsand.range(-5.0, 5.0, 0.25), y = moonsand.range(0, 9), kind = { "a", "b" },
+            z = moonsand.when("kind", "b", { 1, 2, 3 }) },
+          where = function(p)
+            return p.y ~= 5
+          end,
+        }, function(p, report)
+          seen[#seen + 1] = p
+          local v = -(p.x - 1) ^ 2 - (p.y - 3) ^ 2 + (p.z or 0)
+          for step = 1, 9 do
+            if report(step, { v = v - 9 + step }) then
+              return nil
+            end
+          end
+          return { v = v }
+        end))
+        assert.equal(60, #study)
+        assert.is_nil(study.failures.error)
+        assert.is_true((study.states.pruned or 0) > 5 and study.states.complete >= 5)
+        for _, p in ipairs(seen) do
+          assert.is_true(p.y ~= 5 and (p.kind == "b") == (p.z ~= nil))
+        end
+      end)
+    end
+  end
+
+  it("takes a space of 10^18 points", function()
+    local space = {}
+    for i = 1, 18 do
+      space["p" .. i] = moonsand.range(1, 10)
+    end
+    for _, sampler in ipairs { "grid", "random", "tpe" } do
+      local study = assert(run({ space = space, sampler = sampler, max_trials = 30 }, function(p)
+        return { v = p.p1 }
+      end))
+      assert.equal(30, #study:trials "complete")
+    end
+  end)
+
+  it("does not grow when trials are not kept", function()
+    local at_1000, at_end
+    assert(run({ space = { n = moonsand.range(1, 5000) }, keep = false, sampler = "random", on_trial = function(trial)
+      if trial.number == 1000 or trial.number == 5000 then
+        collectgarbage()
+        collectgarbage()
+        at_1000, at_end = at_1000 or collectgarbage "count", collectgarbage "count"
+      end
+    end }, function(p)
+      return { v = p.n, text = ("x"):rep(500) .. p.n }
+    end))
+    assert.is_true(at_end - at_1000 < 64, ("%.0f KiB more"):format(at_end - at_1000))
   end)
 
   describe("does not run the same twice:", function()

@@ -157,6 +157,36 @@ static void life(void)
     ok(moonsand_journal_close(NULL, NULL) == 0, "NULL closes");
 }
 
+static void syncing(void)
+{
+    static const struct {
+        uint64_t ns;
+        bool after_one, after_sync;
+        const char *what;
+    } cases[] = {{1, false, false, "each record"},
+                 {UINT64_MAX, true, false, "never"},
+                 {0, true, false, "1 s, if nothing is said"},
+                 {UINT64_C(3600000000000), true, false, "1 h"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        moonsand_journal *j;
+        unlink(at("sync"));
+        if (open_sync(&j, at("sync"), MOONSAND_JOURNAL_CREATE, cases[i].ns, NULL) != 0)
+            fail("open");
+        append(j, "one", NULL);
+        is_int(j->unsynced, cases[i].after_one, "synced after %s", cases[i].what);
+        ok(moonsand_journal_sync(j, NULL) == 0, "sync on request");
+        is_int(j->unsynced, cases[i].after_sync, "is done");
+        if (cases[i].ns == 0) {
+            j->synced_ns -= INT64_C(999000000);
+            append(j, "two", NULL);
+            j->synced_ns -= INT64_C(1000000000);
+            append(j, "three", NULL);
+            ok(!j->unsynced, "when 1 s has passed, the next record is synced");
+        }
+        ok(moonsand_journal_close(j, NULL) == 0, "close");
+    }
+}
+
 static void records(void)
 {
     static const struct {
@@ -535,6 +565,7 @@ int main(void)
         return 1;
     int files = open_fds();
     life();
+    syncing();
     records();
     torn();
     damage();

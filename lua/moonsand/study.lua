@@ -210,28 +210,6 @@ function M.load(path)
   return self
 end
 
--- Whether any trial has a parameter or metric of this name.
-function Study:_has(part, name)
-  local known = self._known[part]
-  local has = known[name]
-  if has == nil then
-    has = false
-    for _, dimension in ipairs(part == "params" and type(self.meta.params) == "table" and self.meta.params or {}) do
-      has = has or type(dimension) == "table" and dimension.name == name
-    end
-    local trials = self._trials
-    for i = 1, has and 0 or #trials do
-      local values = trials[i][part]
-      if values and values[name] ~= nil then
-        has = true
-        break
-      end
-    end
-    known[name] = has
-  end
-  return has
-end
-
 --- All names there are, each list in order.
 ---@return { params: string[], metrics: string[], series: string[] } names not to be changed
 function Study:columns()

@@ -154,27 +154,28 @@ local function objective_of(o)
   return #list == 1 and list[1][1] or list, #list == 1 and list[1][2] or nil
 end
 
-local function header_of(self, box, program, jobs)
-  local o = self._o
+local function engine_of(box)
+  local facts = executors.is_box(box) and box.engine:facts()
+  return facts and ("%s %s"):format(facts.kind, facts.engine_version) or nil
+end
+
+local function header_of(o, box, executor, program)
   local objective, direction = objective_of(o)
   return {
     signature = signature(o, program), script = o.script or o.code and "(code)" or nil, program = program,
     objective = objective, direction = direction, params = o.space:describe(), started = os.time(), seed = o.seed,
-    sampler = self._sampler and self._sampler.name, pruner = self._pruner and self._pruner.name, jobs = jobs,
-    image = type(box.image) == "string" and box.image or nil, data = o.data, data_hash = box.data_hash, title = o.title,
+    jobs = o.jobs or math.tointeger(executor.jobs) or default_jobs, title = o.title, data = o.data,
+    data_hash = box.data_hash, image = type(box.image) == "string" and box.image or nil, engine = engine_of(box),
   }
 end
 
-local function jobs_of(o, executor)
-  return o.jobs or math.tointeger(executor.jobs) or default_jobs
-end
-
-local function close_all(runner)
+-- However it ends.
+local function closing(runner)
   return setmetatable({}, { __close = function()
-    local journal = runner.journal
-    if journal then
+    runner.over = true
+    if runner.journal then
+      runner.journal:close()
       runner.journal = nil
-      journal:close()
     end
   end })
 end
@@ -224,6 +225,48 @@ local function make_study(self, runner, header)
   return study
 end
 
+-- All that is needed to run the trials.
+local function prepare(self, executor, header, context)
+  local o = self._o
+  if not self._sampler then -- it ran before: what that one was told is over
+    self._sampler, self._pruner = make_sampler(self, 3), make_pruner(self, 3)
+  end
+  local name = self._sampler.name
+  header.sampler, header.pruner = name, self._pruner and self._pruner.name
+  local runner = runners.new(o, {
+    sampler = self._sampler, pruner = self._pruner, executor = executor, registry = self._registry, context = context,
+    jobs = header.jobs, distinct = not self._sampler.inner and (name == "grid" or name == "random"),
+  })
+  self._sampler, self._pruner, self._warnings = nil, nil, {}
+  if type(o.cache) == "table" then
+    local ok, err = runner.cache:load(o.cache)
+    if not ok then
+      return nil, err
+    end
+  end
+  if o.journal then
+    local journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume })
+    if not journal then
+      return nil, err
+    end
+    runner.journal = journal
+  end
+  return runner
+end
+
+-- Says in the journal how it ended, and closes it. What was written last must be on the disk, or it is an error.
+local function close_journal(runner)
+  local journal = runner.journal
+  if journal then
+    runner:append { type = "end", at = os.time(), stopped = reason_of(runner), done = runner.done }
+    runner.journal = nil
+    local ok, err = journal:close()
+    if not ok and err then
+      runner:fail(err)
+    end
+  end
+end
+
 --- Runs it, and returns the study. box: a moonsand.Sandbox, or an executor (see moonsand.executors). Blocks while it
 --- drives the loop; inside a task it yields.
 ---
@@ -245,56 +288,23 @@ function Sweep:run(box)
   if not executor then
     return nil, err
   end
-  if not self._sampler then -- it ran before: what that one was told is over
-    self._sampler, self._pruner = make_sampler(self, 2), make_pruner(self, 2)
+  local header = header_of(o, box, executor, program)
+  local runner
+  runner, err = prepare(self, executor, header, context)
+  if not runner then
+    return nil, err
   end
-  local jobs = jobs_of(o, executor)
-  local header, journal = header_of(self, box, program, jobs), nil
-  self._warnings = {}
-  local name = self._sampler.name
-  local runner = runners.new(o, {
-    sampler = self._sampler, pruner = self._pruner, executor = executor, registry = self._registry, context = context,
-    jobs = jobs, distinct = not self._sampler.inner and (name == "grid" or name == "random"),
-  })
-  self._sampler, self._pruner = nil, nil
-  if type(o.cache) == "table" then
-    local ok
-    ok, err = runner.cache:load(o.cache)
-    if not ok then
-      return nil, err
-    end
-  end
-  if o.journal then
-    journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume })
-    if not journal then
-      return nil, err
-    end
-    runner.journal = journal
-  end
-  local _ <close> = close_all(runner)
+  local _ <close> = closing(runner)
+  self._runner = runner
   if o.resume then
     take_up(self, runner, header)
   end
-  self._runner = runner
-  local over <close> = setmetatable({}, { __close = function() -- luacheck: ignore
-    runner.over = true
-  end })
   runner:run()
-  if runner.journal then
-    runner:append { type = "end", at = os.time(), stopped = reason_of(runner), done = runner.done }
-    runner.journal = nil
-    local ok
-    ok, err = journal:close()
-    if ok == nil and err and not runner.err then
-      runner.err = err
-    end
-  end
+  close_journal(runner)
   local study = make_study(self, runner, header)
-  if not runner.err and self._registry.failure then
-    runner.err = self._registry.failure
-  end
-  if runner.err then
-    return nil, runner.err, study
+  err = runner.err or self._registry.failure
+  if err then
+    return nil, err, study
   end
   return study
 end

@@ -15,6 +15,29 @@ for _, name in ipairs(M.fields) do
   is_field[name] = true
 end
 
+-- Whether any trial has a parameter or metric of this name. Found once: a study's trials do not change.
+local function has(study, part, name)
+  local known = study._known[part]
+  local found = known[name]
+  if found == nil then
+    found = false
+    local meta = study.meta
+    for _, dimension in ipairs(part == "params" and type(meta.params) == "table" and meta.params or {}) do
+      found = found or type(dimension) == "table" and dimension.name == name
+    end
+    local trials = study._trials
+    for i = 1, found and 0 or #trials do
+      local values = trials[i][part]
+      if values and values[name] ~= nil then
+        found = true
+        break
+      end
+    end
+    known[name] = found
+  end
+  return found
+end
+
 local function of_field(name)
   return function(trial)
     return trial[name]
@@ -31,13 +54,13 @@ end
 -- A program's names are hostile: a metric called "value" must not stand in for the field of that name, and no
 -- metric for a parameter. So parameters come first, fields next, then what says whose it is, and metrics last.
 local function resolve(study, name)
-  if study:_has("params", name) then
+  if has(study, "params", name) then
     return of_part("params", name)
   elseif is_field[name] then
     return of_field(name)
   end
   local part, rest = name:match "^(%a+)%.(.+)$"
-  if (part == "params" or part == "metrics") and study:_has(part, rest) then
+  if (part == "params" or part == "metrics") and has(study, part, rest) then
     return of_part(part, rest)
   elseif part == "trial" and is_field[rest] then
     return of_field(rest)
@@ -47,7 +70,7 @@ local function resolve(study, name)
       local values = trial.values
       return values and values[k]
     end
-  elseif study:_has("metrics", name) then
+  elseif has(study, "metrics", name) then
     return of_part("metrics", name)
   end
   for _, objective in ipairs(study.objectives) do

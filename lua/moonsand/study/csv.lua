@@ -1,9 +1,9 @@
 --- CSV as RFC 4180 has it: one row for each trial, CR LF at the end of each line, UTF-8 without a mark.
 ---
 --- Texts come from programs that are not trusted, and spreadsheets calculate what looks like a formula, which can
---- send data away. So a text that begins with = + - @ (or the full-width forms of these), a tab or a carriage return
---- gets an apostrophe in front, unless all of it is a plain number. Control characters, characters that are not seen
---- and line ends are taken out of texts, as for a terminal; JSON lines keep texts as they were.
+--- send data away. So control characters, tabs, line ends, characters that are not seen and blanks in front are taken
+--- out of texts, as for a terminal, and what then begins with = + - @ (or the full-width forms of these) gets an
+--- apostrophe in front, unless all of it is a plain number. JSON lines keep texts as they were.
 ---
 --- Numbers are written so that the same number is read back; NaN is NaN, infinities are inf and -inf, true and false
 --- are words, and what is not there is empty.
@@ -21,10 +21,9 @@ local risky = { ["\u{FF1D}"] = true, ["\u{FF0B}"] = true, ["\u{FF0D}"] = true, [
 ---@param value string
 ---@return string
 function M.text(value)
-  -- Looked at before and after: a tab in front would be gone, and something that is not seen could hide the "=".
-  local lead = value:find "^[=+%-@\t\r\n]"
-  local clean = text.harmless(value, longest)
-  if (lead or clean:find "^[=+%-@]" or risky[clean:sub(1, 3)]) and not clean:find "^[+-]?%d+%.?%d*$" then
+  -- Looked at when it is clean: something that is not seen could have hidden the "=".
+  local clean = text.harmless(value, longest):gsub("^ +", "")
+  if (clean:find "^[=+%-@]" or risky[clean:sub(1, 3)]) and not clean:find "^[+-]?%d+%.?%d*$" then
     clean = "'" .. clean
   end
   -- More than RFC 4180 asks for: a reader that takes ; or a tab for the separator must not find a cell inside.

@@ -25,6 +25,7 @@ end
 
 --- Gives make() a new name in the directory of `path`, and moves what it made there to `path`. What is there now
 --- stays until then, and for ever when make() fails; nothing is left of the new one then.
+--- A link to a file is replaced, not followed.
 ---@param path string
 ---@param make fun(part: string): boolean?, string? ok, why
 ---@return boolean? ok

@@ -97,42 +97,46 @@ local function pause(self, seconds)
   end
 end
 
-local function again(self, trial, result, err)
+-- "again"; "ended"; or "waiting": it would be tried again, but no trials are begun any more. A resume does so then.
+local function what_follows(self, trial, result, err)
   if trial.state ~= "failed" or self.err or self.cancelled then
-    return false
+    return "ended"
   end
   local delay = delay_of(self, trial, result, err)
   if not delay then
-    return false
+    return "ended"
   end
-  local reason, message = trial.reason, trial.message
   trial.state = "waiting"
   self:append(trial)
   self.registry:fire("run", { type = "retry", trial = trial, delay_s = delay })
-  pause(self, delay)
-  if self.err or self.cancelled then
-    trial.state, trial.reason, trial.message = "failed", reason, message
-    return false
+  if not self.stopping then
+    pause(self, delay)
   end
-  return true
+  return self.stopping and "waiting" or "again"
 end
 
 --- Runs a trial, again where the policy says so, until it has ended one way or the other.
 ---@param self moonsand.sweep.Runner
 ---@param trial table
 ---@param hooks table of M.hooks
+---@return boolean ended false: it waits for a later run of the sweep
 function M.run(self, trial, hooks)
   self.running = self.running + 1
-  local result, err
+  local result, err, follows
   repeat
     result, err = attempt(self, trial, hooks)
-  until not again(self, trial, result, err)
+    follows = what_follows(self, trial, result, err)
+  until follows ~= "again"
   self.running = self.running - 1
+  if follows == "waiting" then
+    return false
+  end
   -- It was not the program's doing, and is still so: it would be the same for all that follow.
   if not result and not self.cancelled then
     self:fail(errors.new(err.code or "engine", ("trial %d could not be run (attempt %d), so the sweep ends: %s"):format(
       trial.number, trial.attempts, err.message or tostring(err)), { op = "sweep", cause = err }))
   end
+  return true
 end
 
 return M

@@ -27,8 +27,9 @@ end
 ---@return table? program argv, files by name; env as given
 ---@return moonsand.Error? err
 function M.read(given, level)
-  local built, err = program.build({ script = given.script, code = given.code, files = given.files, env = given.env },
-    nil, level + 1)
+  local built, err = program.build({
+    script = given.script, code = given.code, language = given.language, files = given.files, env = given.env,
+  }, nil, level + 1)
   if not built then
     return nil, err
   end

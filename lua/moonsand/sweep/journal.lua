@@ -1,12 +1,13 @@
 --- The journal of a sweep: a file of JSON lines that only grows. The first line says what sweep it is; each further one
 --- is a change of a trial's state, with all that is known of the trial by then, or one of its intermediate reports, or
---- something else that happened. Whatever ends the process, what was appended before is there (sweep/trial.lua has the
+--- something else that happened. Whatever ends the process, what was appended before is there (sweep/line.lua has the
 --- lines, core.journal the file).
 local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local json = require "moonsand.json"
+local lines = require "moonsand.sweep.line"
 local opts = require "moonsand.options"
-local text = require "moonsand.text"
+local same = require "moonsand.sweep.same"
 local trials = require "moonsand.sweep.trial"
 
 local M = {}
@@ -17,7 +18,7 @@ M.version = 1
 -- A record has at most so many bytes (MOONSAND_JOURNAL_LINE_MAX).
 local max_line = 16 << 20
 
--- ---- putting records together -----------------------------------------------------------------------------------------
+-- ---- putting records together ---------------------------------------------------------------------------------------
 
 -- Takes records in the order of the file; known[number] is the trial as it is by then. With keep = false only those are
 -- known that are not complete and not pruned: what a resume may have to run.
@@ -97,7 +98,7 @@ local function assembler(options)
   return self
 end
 
--- ---- reading ----------------------------------------------------------------------------------------------------------
+-- ---- reading --------------------------------------------------------------------------------------------------------
 
 -- The header as it stands there, and fit to be shown. `file` is at its beginning.
 local function read_header(path, file, codec)
@@ -139,9 +140,13 @@ end
 local load_schema = { series = opts.flag, reports = opts.flag, keep = opts.flag, on_trial = opts.func }
 
 --- All of a journal, while a sweep may still be writing to it. A torn last line is not there.
+---
+--- options: series, reports = false leave those out. on_trial(trial) gets each finished trial as it comes, again when
+--- it ran again; with keep = false besides, `trials` has only those that are neither complete nor pruned.
 ---@param path string
----@param options { series: boolean?, reports: boolean?, keep: boolean?, on_trial: fun(trial: table)? }? series, reports = false: leave them out; on_trial gets each finished trial as it comes (again when it ran again); keep = false: with that, `trials` has only those that are not complete and not pruned
----@return { header: table, trials: table[], others: table[], last: integer, torn: integer }? journal trials in the order of numbers; others: records of no trial; last: the highest number; torn: bytes
+---@param options { series: boolean?, reports: boolean?, keep: boolean?, on_trial: fun(trial: table)? }?
+---@return { header: table, trials: table[], others: table[], last: integer, torn: integer }? journal in the order of
+--- numbers; others: records of no trial; last: the highest number; torn: bytes of a torn last line
 ---@return moonsand.Error? err code "protocol": damaged, the message names line, byte and the ways out
 function M.load(path, options)
   opts.text("path", path, 2)
@@ -150,7 +155,7 @@ function M.load(path, options)
   if not file then
     return nil, err
   end
-  local codec, all = trials.codec(), assembler(options)
+  local codec, all = lines.codec(), assembler(options)
   local header, ok
   header, err = read_header(path, file, codec)
   if not header then
@@ -211,7 +216,7 @@ function M.read(path)
   if not file then
     return nil, err
   end
-  local self = setmetatable({ file = file, codec = trials.codec() }, Reader)
+  local self = setmetatable({ file = file, codec = lines.codec() }, Reader)
   self.header, err = read_header(path, file, self.codec)
   if not self.header then
     file:close()
@@ -226,93 +231,7 @@ function M.read(path)
   return self
 end
 
--- ---- is it the same sweep? --------------------------------------------------------------------------------------------
-
-local function same(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then
-    return a == b
-  end
-  for k, v in pairs(a) do
-    if not same(v, b[k]) then
-      return false
-    end
-  end
-  for k in pairs(b) do
-    if a[k] == nil then
-      return false
-    end
-  end
-  return true
-end
-
-local function show(v)
-  if v == nil then
-    return "nothing"
-  end
-  return text.harmless(type(v) == "table" and json.encode(v) or opts.show(v), 80)
-end
-
-local function by_name(list)
-  local out = {}
-  for _, item in pairs(type(list) == "table" and list or {}) do
-    if type(item) == "table" and type(item.name) == "string" then
-      out[item.name] = item
-    end
-  end
-  return out
-end
-
--- What differs, in words. `unlike` are members that differ between two runs of one sweep.
-local unlike = { type = true, version = true, signature = true, started = true }
-
-local function differences(there, here)
-  local out = {}
-  local function compare(what, a, b)
-    if not same(a, b) then
-      out[#out + 1] = ("%s is %s there and %s here"):format(what, show(a), show(b))
-    end
-  end
-  local function compare_all(what, a, b)
-    local names = {}
-    for _, t in ipairs { a, b } do
-      for name in pairs(t) do
-        names[name] = true
-      end
-    end
-    local list = {}
-    for name in pairs(names) do
-      list[#list + 1] = tostring(name)
-    end
-    table.sort(list)
-    for _, name in ipairs(list) do
-      if what ~= "" or not unlike[name] and name ~= "params" then
-        compare(what .. text.harmless(name, 80), a[name], b[name])
-      end
-    end
-  end
-  compare_all("parameter ", by_name(there.params), by_name(here.params))
-  compare_all("", there, here)
-  return out
-end
-
--- nil when it is; else the error.
-local function other_sweep(path, there, here)
-  local differ = {}
-  if there.signature == nil or here.signature == nil or there.signature ~= here.signature then
-    differ = differences(there, here)
-    if #differ == 0 and there.signature ~= here.signature then
-      differ[1] = ("its signature is %s there and %s here"):format(show(there.signature), show(here.signature))
-    end
-  end
-  if #differ == 0 then
-    return nil
-  end
-  local more = #differ > 5 and (", and %d more"):format(#differ - 5) or ""
-  return errors.new("conflict", ("%s is the journal of another sweep: %s%s; give another path, or resume with what it " ..
-    "began with"):format(path, table.concat(differ, ", ", 1, math.min(#differ, 5)), more))
-end
-
--- ---- writing ----------------------------------------------------------------------------------------------------------
+-- ---- writing --------------------------------------------------------------------------------------------------------
 
 ---@class moonsand.sweep.Journal
 ---@field path string
@@ -370,7 +289,7 @@ local function take_up(self, header, options)
   elseif not there then
     return nil, raw
   end
-  local err = other_sweep(self.path, raw, json.decode(header))
+  local err = same.refusal(self.path, raw, json.decode(header))
   if err then
     return nil, err
   end
@@ -386,10 +305,14 @@ end
 
 --- Begins a journal, or with `resume` goes on with one: reads it, cuts off a torn last line, and adds a record of type
 --- "resume". To resume what is not there is to begin. Nobody else writes to it until it is closed.
+---
+--- options: header, whose `signature` must be equal to resume; fsync, "always", "never", or the time since the last one
+--- after which a record is followed by one ("1s"); resume, true or "failed"; the others as for load().
 ---@param path string
----@param options { header: table, fsync: "always"|"never"|string|number|nil, resume: boolean|"failed"|nil, series: boolean?, reports: boolean?, keep: boolean?, on_trial: fun(trial: table)? } header.signature: what must be equal to resume; fsync: a time ("1s") since the last one, after which a record is followed by one; the others as for load()
+---@param options table
 ---@return moonsand.sweep.Journal? journal to be closed
----@return moonsand.Error? err code "conflict": another process writes to it, it is another sweep's, or it exists and resume was not asked for; "protocol": damaged
+---@return moonsand.Error? err code "conflict": another process writes to it, it is another sweep's, or it is there and
+--- resume was not asked for; "protocol": damaged
 function M.open(path, options)
   opts.text("path", path, 2)
   options = opts.check("journal.open", options, open_schema, 2)
@@ -401,7 +324,7 @@ function M.open(path, options)
   if not file then
     return nil, err
   end
-  local self = setmetatable({ path = path, file = file, codec = trials.codec(), torn = 0 }, Journal)
+  local self = setmetatable({ path = path, file = file, codec = lines.codec(), torn = 0 }, Journal)
   local header = { type = "sweep", version = M.version }
   for k, v in pairs(options.header) do
     if k ~= "type" and k ~= "version" then
@@ -428,11 +351,12 @@ function M.open(path, options)
   return self
 end
 
---- One record: a trial as it is now (type nil or "trial"), a report { type = "report", number, attempts, step, metrics },
---- or any other table with a type. It is in the file when this returns. Raises for what is no record.
+--- One record: a trial as it is now (type nil or "trial"), a report { type = "report", number, attempts, step,
+--- metrics }, or any other table with a type. It is in the file when this returns. Raises for what is no record.
 ---@param record table
 ---@return boolean? ok
----@return moonsand.Error? err code "io", for instance of a full disk: then nothing of the record is in the file, and the next one may succeed; only what could not be synced stays. "conflict": somebody else changed the file
+---@return moonsand.Error? err code "io", for instance of a full disk: then nothing of the record is in the file, and
+--- the next one may succeed; only what could not be synced stays. "conflict": somebody else changed or removed the file
 function Journal:append(record)
   local kind, line = record.type, nil
   if kind == nil or kind == "trial" then
@@ -486,7 +410,8 @@ local not_its_fault = { cancelled = true, lost = true, engine = true }
 function M.again(list, mode)
   local out = {}
   for _, trial in ipairs(list) do
-    if not trials.is_finished(trial) or trial.state == "failed" and (mode == "failed" or not_its_fault[trial.reason]) then
+    local failed = trial.state == "failed" and (mode == "failed" or not_its_fault[trial.reason])
+    if failed or not trials.is_finished(trial) then
       out[#out + 1] = trial
     end
   end

@@ -30,14 +30,21 @@ local function message(s)
 end
 
 -- Kept as they stand: how many there are is known only at the end, and which of too many stay must not be chance.
-local function cut(t, most)
-  local names = {}
+local function cut(t, most, goals)
+  local names, wanted = {}, {}
+  for _, goal in ipairs(goals or {}) do
+    wanted[goal.name or ""] = true
+  end
   for name in pairs(t) do
-    names[#names + 1] = name
+    if wanted[name] then
+      most = most - 1
+    else
+      names[#names + 1] = name
+    end
   end
   if #names > most then
     table.sort(names)
-    for i = most + 1, #names do
+    for i = math.max(most, 0) + 1, #names do
       t[names[i]] = nil
     end
   end
@@ -101,12 +108,11 @@ end
 
 function walk(out, object, prefix, depth)
   for k, v in pairs(object) do
-    if type(k) ~= "string" then
-      k = tostring(k)
-    end
-    k = harmless(prefix and prefix .. k or k, max.name)
+    -- In { "series": { "equity": [ ... ] } } they are named what they are named there.
+    local place = prefix == "series." and type(v) == "table" and v[1] ~= nil and "" or prefix
+    k = harmless(place .. tostring(k), max.name)
     -- { "a.b": 1, "a": { "b": 2 } }: what stands there by that very name is it.
-    if not prefix or out.metrics[k] == nil then
+    if out.metrics[k] == nil and not (out.series and out.series[k]) then
       member(out, k, v, depth)
     end
   end
@@ -114,8 +120,9 @@ end
 
 --- Every scalar member of an object under its name, nested ones as "a.b"; arrays of numbers are series.
 ---@param object table
+---@param goals moonsand.sweep.Goal[]? what they name stays, however much there is
 ---@return table<string, number|string|boolean> metrics, table<string, (number|string)[]>? series
-function M.flatten(object)
+function M.flatten(object, goals)
   local out = { metrics = {}, count = 0 }
   local nested
   for k, v in pairs(object) do -- first those that are named directly
@@ -126,19 +133,11 @@ function M.flatten(object)
       member(out, harmless(tostring(k), max.name), v, 1)
     end
   end
-  -- "series" is where the helper module puts them: it is no part of their names.
-  local own = nested and nested.series
-  if own then
-    nested.series = nil
-    walk(out, own, nil, 2)
-  end
-  if nested then
-    for k, v in pairs(nested) do
-      walk(out, v, harmless(tostring(k), max.name) .. ".", 2)
-    end
+  for k, v in pairs(nested or {}) do
+    walk(out, v, harmless(tostring(k), max.name) .. ".", 2)
   end
   if out.count > max.scalars then
-    cut(out.metrics, max.scalars)
+    cut(out.metrics, max.scalars, goals)
   end
   if out.series then
     cut(out.series, max.series)
@@ -329,7 +328,7 @@ function M.settle(trial, result, goals)
     return M.fail(trial, "invalid_value", ("the result is %s, not a JSON object"):format(
       type(value) == "table" and "a list" or value == json.null and "null" or "a " .. type(value)))
   end
-  trial.metrics, trial.series = M.flatten(value)
+  trial.metrics, trial.series = M.flatten(value, goals)
   local ok, why = M.judge(trial, goals)
   if not ok then
     return M.fail(trial, "invalid_value", why)

@@ -52,6 +52,7 @@ function Runner:stop(why)
     if self.registry:has "run" then
       self.registry:fire("run", { type = "stopping", reason = why })
     end
+    self:wake()
   end
 end
 
@@ -60,11 +61,10 @@ function Runner:fail(err)
   if not self.err then
     self.err = err
     self:stop "error"
-    self:wake()
   end
 end
 
---- Those that wait before they try again look whether they still should.
+--- Those that wait before they try again need not wait any longer: they will not.
 function Runner:wake()
   for gate in pairs(self.waits) do
     gate.finished = true
@@ -79,7 +79,6 @@ function Runner:cancel()
   for _, handle in pairs(self.handles) do
     handle:cancel()
   end
-  self:wake()
 end
 
 --- Writes a record; when that fails, the sweep ends.
@@ -339,8 +338,9 @@ end
 local function work(self)
   local hooks = attempt.hooks(self)
   for trial in self.next, self do
-    attempt.run(self, trial, hooks)
-    finish(self, trial)
+    if attempt.run(self, trial, hooks) then
+      finish(self, trial)
+    end
   end
 end
 

@@ -1,4 +1,4 @@
---- A trial, and the line of text that it is in a journal.
+--- A trial, and what of it is fit to be shown and kept.
 ---
 --- A trial is a plain table:
 ---     number     integer, from 1 in the order of asking
@@ -16,12 +16,6 @@
 ---
 --- Names, texts and numbers of metrics come out of a container, and lines of a journal from a file that anybody may
 --- have written: in both directions texts are made harmless and everything is bounded.
----
---- JSON has no NaN. So a line has, where it matters, a second member:
----     "nonfinite": { "metrics.Sharpe Ratio": "nan", "series.equity.17": "-inf" }
---- beside null; and null alone in a list is NaN. A float is always written as one (5.0): types come back as they were.
-local core = require "moonsand.core"
-local json = require "moonsand.json"
 local text = require "moonsand.text"
 
 local M = {}
@@ -49,22 +43,62 @@ function M.is_finished(trial)
   return state == "complete" or state == "failed" or state == "pruned"
 end
 
-local null = json.null
-local byte, find, format, floor = string.byte, string.find, string.format, math.floor
+local byte, find, floor = string.byte, string.find, math.floor
 local type, math_type = type, math.type
-local json_scalars = core.json_scalars
-local specials = { nan = -(0 / 0), inf = math.huge, ["-inf"] = -math.huge }
+local nan = -(0 / 0)
 
--- At most that long, "..." and all; the same again for what came out of it. What is plain ASCII costs little.
-local function harmless(s, max)
+-- ---- texts ----------------------------------------------------------------------------------------------------------
+
+--- One line of harmless text, at most `max` bytes with its "..."; the same again for what came out of it. What is plain
+--- ASCII costs little.
+---@param s string
+---@param max integer
+---@return string
+function M.harmless(s, max)
   local size = #s
   if size <= max and not find(s, "[^\32-\126]") and not find(s, "  ", 1, true) and byte(s) ~= 32 and
     byte(s, size) ~= 32 then
     return s
   end
   local out = text.harmless(s, max)
-  return #out <= max and out or text.harmless(s, max - 3)
+  if #out > max then
+    out = text.harmless(s, max - 3)
+  end
+  while true do
+    local again = text.harmless(out, max)
+    if again == out then
+      return out
+    end
+    out = again
+  end
 end
+
+local harmless = M.harmless
+
+--- A table of texts that makes what is not in it, and forgets everything when that is too much: they come from outside.
+---@param make fun(key: string): any
+---@return table
+function M.cache(make)
+  local n = 0
+  return setmetatable({}, {
+    __index = function(self, key)
+      if #key > 1000 then
+        return make(key)
+      elseif n >= 4096 then
+        for k in pairs(self) do
+          self[k] = nil
+        end
+        n = 0
+      end
+      local value = make(key)
+      rawset(self, key, value)
+      n = n + 1
+      return value
+    end,
+  })
+end
+
+-- ---- tables ---------------------------------------------------------------------------------------------------------
 
 --- At most `most` of a list, evenly taken, the first and the last among them. The list itself when it is short enough.
 ---@param list any[]
@@ -82,56 +116,10 @@ function M.thin(list, most)
   return out
 end
 
--- ---- one name or number -----------------------------------------------------------------------------------------------
-
--- Bounded, as names come from outside.
-local function cache(make)
-  local n = 0
-  return setmetatable({}, {
-    __index = function(self, key)
-      if n >= 4096 then
-        for k in pairs(self) do
-          self[k] = nil
-        end
-        n = 0
-      end
-      local value = make(key)
-      rawset(self, key, value)
-      n = n + 1
-      return value
-    end,
-  })
-end
-
-local function quote(s)
-  return find(s, '[%c"\\\127-\255]') and json.encode(s) or '"' .. s .. '"'
-end
-
--- Reads as the same number of the same type. Most that a program computes need all 17 digits; those that people write
--- look ugly with them. Not for NaN and infinities.
-local function digits(n)
-  if math_type(n) == "integer" then
-    return format("%d", n)
-  end
-  local out
-  if n % 1 == 0 then
-    out = n < 1e15 and n > -1e15 and format("%.1f", n) or format("%.16e", n)
-  else
-    out = n * 1e6 % 1 == 0 and format("%.14g", n)
-    if not out or tonumber(out) ~= n then
-      out = format("%.17g", n)
-    end
-  end
-  return find(out, ",", 1, true) and out:gsub(",", ".") or out -- the host program's locale
-end
-
-local function special(n)
-  return n ~= n and "nan" or n > 0 and "inf" or "-inf"
-end
-
--- ---- cleaning ---------------------------------------------------------------------------------------------------------
-
-local function sorted_keys(t)
+--- Of the names that are texts.
+---@param t table
+---@return string[]
+function M.sorted_keys(t)
   local list = {}
   for k in pairs(t) do
     if type(k) == "string" then
@@ -142,8 +130,7 @@ local function sorted_keys(t)
   return list
 end
 
--- Scalars of harmless names, and of harmless texts if there are `texts`, in the same table. How
--- many were left out is returned.
+-- See Cleaner:scalars.
 local function clean_scalars(t, names, texts)
   local n, odd, dropped = 0, nil, 0
   for k, v in next, t do
@@ -170,7 +157,7 @@ local function clean_scalars(t, names, texts)
       end
       t[k] = nil
     end
-    for _, k in ipairs(sorted_keys(moved)) do
+    for _, k in ipairs(M.sorted_keys(moved)) do
       if t[names[k]] == nil then
         t[names[k]] = moved[k]
       else
@@ -180,7 +167,7 @@ local function clean_scalars(t, names, texts)
     return dropped + clean_scalars(t, names, texts)
   end
   if n > M.max.scalars then
-    local keys = sorted_keys(t)
+    local keys = M.sorted_keys(t)
     for i = M.max.scalars + 1, n do
       t[keys[i]] = nil
     end
@@ -199,7 +186,7 @@ local function clean_list(list, texts)
     if kind == "string" and texts then
       out[i] = harmless(v, M.max.label)
     elseif kind ~= "number" then
-      out[i] = specials.nan
+      out[i] = nan
     end
   end
   return out
@@ -207,7 +194,7 @@ end
 
 local function clean_series(series, names)
   local out, dropped, n = {}, 0, 0
-  for _, name in ipairs(sorted_keys(series)) do
+  for _, name in ipairs(M.sorted_keys(series)) do
     local list, to = series[name], names[name]
     if type(list) == "table" and out[to] == nil and n < M.max.series then
       out[to] = clean_list(list, true)
@@ -219,13 +206,13 @@ local function clean_series(series, names)
   return out, dropped
 end
 
--- ---- fields -----------------------------------------------------------------------------------------------------------
+-- ---- members --------------------------------------------------------------------------------------------------------
 
 local function is_count(v)
   return math_type(v) == "integer" and v >= 0 and v
 end
 
--- name -> what the value becomes, nil when it cannot be that.
+-- name -> what the value becomes, false when it cannot be that.
 local plain = {
   number = function(v)
     return math_type(v) == "integer" and v > 0 and v
@@ -263,288 +250,57 @@ for _, name in ipairs { "started", "ended", "wall_s", "cpu_s", "queue_s" } do
   plain[name] = plain.value
 end
 
-local texts = { reason = true, message = true, key = true }
+M.plain = plain
 
--- Of a line, in this order; then tables, series last, as they are long.
-local plain_order = {
-  "number", "state", "reason", "attempts", "step", "key", "value", "message", "cached", "dropped", "started", "ended",
-  "wall_s", "cpu_s", "queue_s", "memory_peak",
-}
-local groups = { "params", "metrics", "tags" }
-local plain_keys, group_keys, scalars = {}, {}, {}
-for i, name in ipairs(plain_order) do
-  plain_keys[i] = '"' .. name .. '":'
-end
-for i, name in ipairs(groups) do
-  group_keys[i] = ',"' .. name .. '":'
-  scalars[name] = true
-end
+--- Those of them that are texts.
+M.texts = { reason = true, message = true, key = true }
 
--- ---- lines ------------------------------------------------------------------------------------------------------------
+--- Tables of scalars.
+M.scalars = { params = true, metrics = true, tags = true }
 
----@class moonsand.sweep.Codec
-local Codec = {}
-Codec.__index = Codec
+--- For the names and texts of one sweep after another: most are the same in all of its trials.
+---@class moonsand.sweep.Cleaner
+local Cleaner = {}
+Cleaner.__index = Cleaner
 
-local function make_writer()
-  local out, n = {}, 0
-  local nonfinite = {} -- members, as text
-  local orders, begins = {}, {} -- group -> the names of the last one, sorted, and '"name":': the next has the same
-  local keys = cache(function(name)
-    return quote(harmless(name, M.max.name)) .. ":"
-  end)
-
-  local function put(s)
-    n = n + 1
-    out[n] = s
-  end
-
-  local function put_number(group, name, v)
-    if v - v == 0 then
-      return put(digits(v))
-    end
-    local path = name and group .. "." .. harmless(name, M.max.name) or group
-    nonfinite[#nonfinite + 1] = quote(path) .. ':"' .. special(v) .. '"'
-    put "null"
-  end
-
-  -- The names in t, sorted, and how each begins.
-  local function order_of(group, t)
-    local names, count = orders[group], 0
-    for _ in next, t do
-      count = count + 1
-    end
-    local same = names and #names == count
-    for i = 1, same and count or 0 do
-      if t[names[i]] == nil then
-        same = false
-        break
-      end
-    end
-    if not same then
-      names = sorted_keys(t)
-      local begin = {}
-      for i, name in ipairs(names) do
-        begin[i] = keys[name]
-      end
-      orders[group], begins[group] = names, begin
-    end
-    return names, begins[group]
-  end
-
-  -- Parameters and tags are kept as they are.
-  local function put_text(group, name, s)
-    if group == "metrics" then
-      put(quote(harmless(s, M.max.text)))
-    elseif utf8.len(s) and #s <= M.max.param then
-      put(quote(s))
-    else
-      error(("%s.%s is a text that is not UTF-8, or longer than %d bytes"):format(group, name, M.max.param), 0)
-    end
-  end
-
-  local function put_scalars(group, t)
-    local names, begin = order_of(group, t)
-    local usual = json_scalars("{", t, names, begin, M.max.text)
-    if usual then
-      put(usual)
-      return put "}"
-    end
-    local before = "{"
-    for i, name in ipairs(names) do
-      local v = t[name]
-      local kind = type(v)
-      if kind == "number" or kind == "string" or kind == "boolean" then
-        put(before)
-        put(begin[i])
-        before = ","
-        if kind == "number" then
-          put_number(group, name, v)
-        elseif kind == "string" then
-          put_text(group, name, v)
-        else
-          put(v and "true" or "false")
-        end
-      end
-    end
-    put(before == "{" and "{}" or "}")
-  end
-
-  local function put_list(group, prefix, list)
-    put "["
-    for i = 1, math.min(#list, M.max.points) do
-      local v = list[i]
-      if i > 1 then
-        put ","
-      end
-      if type(v) == "number" and v == v then
-        put_number(group, prefix .. i, v)
-      else
-        put(type(v) == "string" and quote(harmless(v, M.max.label)) or "null")
-      end
-    end
-    put "]"
-  end
-
-  local function put_series(series)
-    local before = "{"
-    for i, name in ipairs(sorted_keys(series)) do
-      if i <= M.max.series and type(series[name]) == "table" then
-        put(before)
-        put(keys[name])
-        put_list("series", harmless(name, M.max.name) .. ".", M.thin(series[name], M.max.points))
-        before = ","
-      end
-    end
-    put(before == "{" and "{}" or "}")
-  end
-
-  -- Members that are no table, and raises for what no reader takes.
-  local function put_plain(kind, from)
-    local begin = '{"type":"' .. kind .. '",'
-    for name, v in next, from do
-      if texts[name] then
-        if type(v) ~= "string" then
-          error(("the %s's %s is a %s"):format(kind, name, type(v)), 0)
-        end
-      elseif plain[name] and plain[name](v) == false then
-        error(("the %s's %s cannot be %s"):format(kind, name, tostring(v)), 0)
-      end
-    end
-    local usual = json_scalars(begin, from, plain_order, plain_keys, M.max.label)
-    if usual then
-      return put(usual)
-    end
-    for i, name in ipairs(plain_order) do
-      local v = from[name]
-      if v ~= nil then
-        put(begin)
-        begin = ","
-        put(plain_keys[i])
-        if type(v) == "number" then
-          put_number(name, nil, v)
-        else
-          put(texts[name] and quote(plain[name](v)) or '"' .. tostring(v) .. '"')
-        end
-      end
-    end
-  end
-
-  return function(kind, from, without_series)
-    n = 0
-    nonfinite = {}
-    put_plain(kind, from)
-    for i, group in ipairs(groups) do
-      local t = from[group]
-      if t then
-        put(group_keys[i])
-        put_scalars(group, t)
-      end
-    end
-    if from.values then
-      put ',"values":'
-      put_list("values", "", from.values)
-    end
-    if from.series and not without_series then
-      put ',"series":'
-      put_series(from.series)
-    end
-    if #nonfinite > 0 then
-      put(',"nonfinite":{' .. table.concat(nonfinite, ",") .. "}")
-    end
-    put "}"
-    return table.concat(out, "", 1, n)
-  end
-end
-
--- What `nonfinite` says, where nothing or null stands.
-local function restore(record, nonfinite)
-  for path, word in next, nonfinite do
-    local v = type(path) == "string" and specials[word]
-    local group, name = nil, nil
-    if v then
-      group, name = path:match "^(%l+)%.(.*)$"
-    end
-    local t = group and record[group]
-    if v and not group then
-      if record[path] == nil and plain[path] then
-        record[path] = v
-      end
-    elseif type(t) == "table" then
-      local index = name
-      if group == "series" then
-        name, index = name:match "^(.*)%.(%d+)$"
-        t = t[name]
-      end
-      if scalars[group] then
-        if t[name] == nil then
-          t[name] = v
-        end
-      elseif type(t) == "table" then
-        index = find(index, "^%d+$") and #index < 10 and tonumber(index)
-        if index and t[index] == null then
-          t[index] = v
-        end
-      end
-    end
-  end
-end
-
--- Strings and names harmless: a record of a kind that is not known.
-local function tidy(v)
-  local kind = type(v)
-  if kind == "string" then
-    return harmless(v, M.max.param)
-  elseif kind == "table" then
-    local out = {}
-    for k, item in next, v do
-      out[type(k) == "number" and k or harmless(k, M.max.name)] = tidy(item)
-    end
-    return out
-  end
-  return v
-end
-
--- What JSON lacks, as text.
-local function writable(v)
-  if type(v) == "number" and v - v ~= 0 then
-    return special(v)
-  elseif type(v) == "table" then
-    local out = setmetatable({}, getmetatable(v))
-    for k, item in next, v do
-      out[k] = writable(item)
-    end
-    return out
-  end
-  return v
-end
-
---- Holds what makes the next line cheaper than the first: have one for a journal, and use it for all.
----@return moonsand.sweep.Codec
-function M.codec()
+---@return moonsand.sweep.Cleaner
+function M.cleaner()
   return setmetatable({
-    write = make_writer(),
-    names = cache(function(name)
+    names = M.cache(function(name)
       return harmless(name, M.max.name)
     end),
-    texts = cache(function(s) -- many are the same in all trials
+    texts = M.cache(function(s)
       return harmless(s, M.max.text)
     end),
-  }, Codec)
+  }, Cleaner)
+end
+
+--- Scalars of harmless names, and harmless texts unless it is of those that are kept as they are, in the same table.
+---@param t table
+---@param as_they_are boolean?
+---@return integer dropped how many were left out
+function Cleaner:scalars(t, as_they_are)
+  return clean_scalars(t, self.names, not as_they_are and self.texts or nil)
+end
+
+---@param series table<string, any>
+---@return table<string, any[]> series, integer dropped
+function Cleaner:series(series)
+  return clean_series(series, self.names)
 end
 
 --- Makes what a program said of a trial fit to be shown and kept: the same table, and as it would come back out of a
 --- journal. What is no scalar or too much is left out, and counted in trial.dropped.
 ---@param trial table
 ---@return table trial
-function Codec:clean(trial)
+function Cleaner:trial(trial)
   local dropped = 0
   if trial.metrics then
-    dropped = clean_scalars(trial.metrics, self.names, self.texts)
+    dropped = self:scalars(trial.metrics)
   end
   if trial.series then
     local left
-    trial.series, left = clean_series(trial.series, self.names)
+    trial.series, left = self:series(trial.series)
     dropped = dropped + left
   end
   for name, make in next, plain do
@@ -556,92 +312,14 @@ function Codec:clean(trial)
   for i, report in ipairs(trial.reports or {}) do
     if i > M.max.reports then
       trial.reports[i] = nil
-    else
-      dropped = dropped + clean_scalars(report.metrics, self.names, self.texts)
+    elseif report.metrics then
+      dropped = dropped + self:scalars(report.metrics)
     end
   end
   if dropped > 0 then
     trial.dropped = (trial.dropped or 0) + dropped
   end
   return trial
-end
-
---- The line for a trial as it is now, without its reports. Raises (no position) for a parameter or tag whose text JSON
---- cannot hold, and for a member that is of another type than it says above.
----@param trial table
----@param without_series boolean?
----@return string
-function Codec:trial(trial, without_series)
-  return self.write("trial", trial, without_series)
-end
-
---- The line for one intermediate report. Raises as trial() does.
----@param report { number: integer, attempts: integer?, step: number, metrics: table<string, number> }
----@return string
-function Codec:report(report)
-  return self.write("report", report)
-end
-
---- The line for any other record, `type` first. NaN and infinities become texts.
----@param record table
----@return string
-function Codec:other(record)
-  local rest = {}
-  for k, v in next, record do
-    if k ~= "type" then
-      rest[k] = writable(v)
-    end
-  end
-  local body = json.encode(rest):sub(2, -2)
-  return '{"type":' .. quote(record.type) .. (body ~= "" and "," or "") .. body .. "}"
-end
-
-local required = { trial = { "number", "state", "params" }, report = { "number", "step", "metrics" } }
-
---- What a line says that anybody may have written: record.type is "trial" (then the record is the trial, without
---- reports), "report", or something else. What is not known of those two is left out.
----@param record any as Journal:record() of the core gives it; changed
----@return table? record
----@return string? why "has no number": what is wrong with the line
----@return table? raw of a record of another type: as it was written, harmful texts included
-function Codec:record(record)
-  local kind = type(record) == "table" and record.type
-  if type(kind) ~= "string" then
-    return nil, "is no record"
-  end
-  if kind ~= "trial" and kind ~= "report" then
-    return tidy(record), nil, record
-  end
-  local nonfinite = record.nonfinite
-  if type(nonfinite) == "table" then
-    restore(record, nonfinite)
-  end
-  for name, v in next, record do
-    local make = plain[name]
-    if make then
-      v = make(v)
-      if v == false then
-        return nil, ("has no %s that can be"):format(name)
-      end
-      record[name] = v
-    elseif scalars[name] or name == "series" then
-      if type(v) ~= "table" then
-        return nil, ("has no %s that can be"):format(name)
-      elseif name == "series" then
-        record[name] = clean_series(v, self.names)
-      else
-        clean_scalars(v, self.names, name == "metrics" and self.texts)
-      end
-    elseif name ~= "type" then
-      record[name] = nil
-    end
-  end
-  for _, name in ipairs(required[kind]) do
-    if record[name] == nil then
-      return nil, "has no " .. name
-    end
-  end
-  return record
 end
 
 return M
