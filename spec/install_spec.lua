@@ -63,6 +63,16 @@ describe("an installation", function()
     assert.is_true((output("test -s " .. root .. "/out.csv && test -s " .. share .. "moonsand/plugins/csv.lua")))
   end)
 
+  it("writes reports: the parts that are no Lua came along", function()
+    local share, system = root .. "/usr/share/lua/5.4/", "/usr/share/lua/5.4/"
+    local ok, text = output(("cd / && env -u LUA_INIT LUA_PATH='%s?.lua;%s?/init.lua;%s?.lua' "
+      .. "LUA_CPATH='%s/usr/lib/lua/5.4/?.so;;' lua5.4 -e 'assert(require([[moonsand.report]]).write({ trials = {} }, "
+      .. "[[%s/x.html]]))'"):format(share, share, system, root, root))
+    assert.is_true(ok, text)
+    local html = assert(io.open(root .. "/x.html")):read "a"
+    assert.matches("</style>.*</script>.*</script>\n</body>", html)
+  end)
+
   it("is found by pkg-config, and a C program runs with it", function()
     if (os.getenv "LD_PRELOAD" or ""):find("asan", 1, true) then
       pending "a sanitized library does not link into a plain program"

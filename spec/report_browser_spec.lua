@@ -47,7 +47,7 @@ describe("a report in Chromium", function()
     dir = os.tmpname()
     os.remove(dir)
     assert(os.execute("mkdir -m 700 " .. dir))
-    page = browser.open(600)
+    page = browser.open(280)
     small = write("small.html", stand_in.new(50), { title = "SMA cross",
       sections = { { title = "Retries", text = "Two.", columns = { "Trial", "Why" }, rows = { { 3, "lost" } } } } })
     long = write("long.html", stand_in.new(20000))
@@ -57,20 +57,34 @@ describe("a report in Chromium", function()
     }
     local trials = {}
     for i = 1, 40 do
-      local text = nasty[i % #nasty + 1]
+      local text, good = nasty[i % #nasty + 1], i % 5 ~= 0
+      local number = i % 3 == 0 and 0 / 0 or i % 3 == 1 and math.huge or -1e300
       trials[i] = {
-        number = i, params = { a = i % 7, [text] = text, ["__proto__"] = i }, state = i % 5 == 0 and "failed" or "complete",
-        value = i % 5 ~= 0 and i or nil, reason = i % 5 == 0 and text or nil, message = text, attempts = 1,
-        metrics = { [text] = i % 3 == 0 and 0 / 0 or i % 3 == 1 and math.huge or -1e300, constructor = 1, toString = 2 },
+        number = i, params = { a = i % 7, [text] = text, ["__proto__"] = i },
+        state = good and "complete" or "failed", value = good and i or nil, reason = not good and text or nil,
+        message = text, attempts = 1, metrics = { [text] = number, constructor = 1, toString = 2 },
         series = { [text] = { 1, 2, 0, -5, 3 }, [text .. ".index"] = { text, text, text, text, text } },
       }
     end
-    odd = write("odd.html", { trials = trials, warnings = nasty, meta = { objective = nasty[1], script = nasty[2],
-      stopped = nasty[3], walkforward = { windows = { { params = { [nasty[1]] = nasty[2] }, in_value = 1 },
-        { in_sample = { from = nasty[1], to = nasty[2] }, out_of_sample = { from = 1, to = 2 } } } } },
+    local windows = {
+      { params = { [nasty[1]] = nasty[2] }, in_value = 1 },
+      { in_sample = { from = nasty[1], to = nasty[2] }, out_of_sample = { from = 1, to = 2 } },
+    }
+    odd = write("odd.html", {
+      trials = trials, warnings = nasty,
+      meta = { objective = nasty[1], script = nasty[2], stopped = nasty[3], walkforward = { windows = windows } },
+      plateau = function()
+        return { kind = nasty[1], verdict = nasty[2] }
+      end,
+      deflated_sharpe = function()
+        error(nasty[1])
+      end,
       importance = function()
         return { [nasty[1]] = 1, a = 0.5 }
-      end }, { title = nasty[1], sections = { { title = nasty[1], text = nasty[2], columns = nasty, rows = { nasty } } } })
+      end,
+    }, {
+      title = nasty[1], sections = { { title = nasty[1], text = nasty[2], columns = nasty, rows = { nasty } } },
+    })
   end)
 
   teardown(function()
@@ -98,8 +112,8 @@ describe("a report in Chromium", function()
   it("has every section, with a heading and a link", function()
     show(small)
     assert.equal("Summary|Trials|Objective by trial|Heatmap|Importance of parameters|Parallel coordinates|"
-      .. "Equity and drawdown|Walk-forward|Failures by reason|Retries", texts "h2:not(#detail-title)")
-    assert.equal(10, count "nav a")
+      .. "Equity and drawdown|Is it luck?|Walk-forward|Failures by reason|Retries", texts "h2:not(#detail-title)")
+    assert.equal(11, count "nav a")
     assert.is_true(page:eval [[Array.from(document.querySelectorAll("nav a")).every(
       (a) => document.getElementById(a.hash.slice(1)) !== null)]])
     assert.matches("the space is exhausted", texts "#summary", 1, true)
@@ -153,7 +167,8 @@ describe("a report in Chromium", function()
     local function first(n)
       return page:eval(('document.querySelector(".trials tbody tr").children[%d].textContent'):format(n))
     end
-    page:eval [[Array.from(document.querySelectorAll(".trials thead button")).find((b) => b.textContent === "Trial").focus()]]
+    page:eval [[Array.from(document.querySelectorAll(".trials thead button"))
+      .find((b) => b.textContent === "Trial").focus()]]
     page:key "Enter"
     assert.equal("1", first(0))
     assert.equal("ascending", page:eval 'document.querySelector(".trials thead th").getAttribute("aria-sort")')
@@ -221,7 +236,8 @@ describe("a report in Chromium", function()
     show(small)
     local function set(section, label, value)
       page:eval(([[(() => {
-        const s = Array.from(document.querySelectorAll("#%s select")).find((e) => e.labels[0].textContent.startsWith(%q));
+        const s = Array.from(document.querySelectorAll("#%s select"))
+          .find((e) => e.labels[0].textContent.startsWith(%q));
         s.value = Array.from(s.options).find((o) => o.textContent === %q).value;
         s.dispatchEvent(new Event("change"));
       })()]]):format(section, label, value))
@@ -308,7 +324,7 @@ describe("a report in Chromium", function()
       show(write(name .. ".html", study), 390)
       assert.same({}, page:complaints())
       assert.equal("[]", page:eval "JSON.stringify(moonsandReport.errors)")
-      assert.equal(9, count "main > section")
+      assert.equal(10, count "main > section")
     end
   end)
 end)

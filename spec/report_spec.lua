@@ -63,14 +63,17 @@ describe("a report", function()
   it("is one file that names no other and lets nothing else run", function()
     local html = written(stand_in.new(50))
     local policy = html:match 'Content%-Security%-Policy" content="([^"]*)"'
-    assert.matches("^default%-src 'none'; style%-src 'sha256%-%S+'; script%-src 'sha256%-%S+'; img%-src data:;", policy)
+    local policy_is = "^default%-src 'none'; style%-src 'sha256%-%S+';%s+script%-src 'sha256%-%S+'; img%-src data:;"
+    assert.matches(policy_is, policy)
     for _, attribute in ipairs { "src", "href", "action", "data" } do
       for value in html:gmatch("[^%w]" .. attribute .. '="([^"]*)"') do
         assert.is_true(value:find "^#" ~= nil or value:find "^data:image" ~= nil, value)
       end
     end
-    for _, word in ipairs { "fetch(", "XMLHttpRequest", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write",
-      "eval(", "new Function", "WebSocket", "import(", "@import", "url(" } do
+    for _, word in ipairs {
+      "fetch(", "XMLHttpRequest", "WebSocket", "import(", "@import", "url(", "innerHTML", "outerHTML",
+      "insertAdjacentHTML", "document.write", "eval(", "new Function",
+    } do
       assert.is_nil(html:find(word, 1, true), word)
     end
   end)
@@ -101,9 +104,11 @@ describe("a report", function()
         state = i % 2 == 0 and "failed" or "complete", reason = i % 2 == 0 and text or nil,
         series = { [text] = { 1, 2, 3 }, [text .. ".index"] = { text, text, text } } }
     end
-    local study = { trials = trials, warnings = nasty, meta = { objective = nasty[1], script = nasty[2], stopped = nasty[3],
-      params = { { name = nasty[1], values = nasty } },
-      walkforward = { windows = { { params = { [nasty[1]] = nasty[2] }, in_sample = { from = nasty[1], to = nasty[2] } } } } },
+    local study = { trials = trials, warnings = nasty, meta = {
+      objective = nasty[1], script = nasty[2], stopped = nasty[3], params = { { name = nasty[1], values = nasty } },
+      walkforward = { windows = {
+        { params = { [nasty[1]] = nasty[2] }, in_sample = { from = nasty[1], to = nasty[2] } },
+      } } },
       importance = function()
         return { [nasty[1]] = 1 }
       end }
@@ -168,17 +173,19 @@ describe("a report", function()
   it("says what it has of a study and why it lacks the rest", function()
     local study = stand_in.new(50)
     local _, data = written(study)
-    assert.same({ total = 50, complete = 48, failed = 2, pruned = 0, running = 0, waiting = 0, cached = 0, retried = 0 }, {
-      total = data.counts.total, complete = data.counts.complete, failed = data.counts.failed, pruned = data.counts.pruned,
-      running = data.counts.running, waiting = data.counts.waiting, cached = data.counts.cached,
-      retried = data.counts.retried })
+    local counts = data.counts
+    for name, n in pairs {
+      total = 50, complete = 48, failed = 2, pruned = 0, running = 0, waiting = 0, cached = 0, retried = 0,
+    } do
+      assert.equal(n, counts[name], name)
+    end
     assert.equal(50.0, data.times.rate)
     assert.equal("the space is exhausted", data.stopped)
     assert.same({ "a plugin raised" }, data.warnings)
     assert.same({ "fast", "slow", "kind" }, { data.importance.rows[1].name, data.importance.rows[2].name,
       data.importance.rows[3].name })
     assert.equal(5, #data.walkforward.windows)
-    assert.same({ fast = "5" }, { [data.walkforward.windows[1].params[1][1]] = data.walkforward.windows[1].params[1][2] })
+    assert.same({ { "fast", "5" }, { "slow", "50" } }, data.walkforward.windows[1].params)
     assert.equal(2, #data.failures)
 
     study.importance = function()
@@ -199,14 +206,50 @@ describe("a report", function()
     assert.equal("importance() has no answer: only one parameter", data.importance.why)
   end)
 
+  it("asks the study whether the best is luck", function()
+    local study = stand_in.new(10)
+    local _, data = written(study)
+    assert.equal("The study has no plateau().", data.robust.plateau.why)
+    assert.equal("The study has no overfit_probability().", data.robust.overfit.why)
+    function study.plateau()
+      return { kind = "spike", verdict = "spike: 0 of 4\27[1m" }
+    end
+    function study.deflated_sharpe()
+      return { probability = 0.91, trials = 10 }
+    end
+    local asked
+    function study:overfit_probability(options)
+      asked = self == study and options.blocks
+      return nil, "the curves are too short"
+    end
+    _, data = written(study)
+    assert.same({ kind = "spike", verdict = "spike: 0 of 4 [1m" }, data.robust.plateau)
+    assert.same({ probability = 0.91, trials = 10 }, data.robust.deflated)
+    assert.same({ why = "overfit_probability() has no answer: the curves are too short" }, data.robust.overfit)
+    assert.equal(10, asked)
+  end)
+
+  it("says in words why a sweep ended", function()
+    local study = stand_in.new(3)
+    study.meta.stopped, study.meta.error = "max_time", "the engine is gone"
+    local _, data = written(study)
+    assert.equal("its time was up", data.stopped)
+    assert.same({ "a plugin raised", "the engine is gone" }, data.warnings)
+    study.meta.stopped = "the plugin had enough"
+    _, data = written(study)
+    assert.equal("the plugin had enough", data.stopped)
+  end)
+
   it("takes importance as a list, too", function()
     local study = stand_in.new(10)
     study.importance = function()
-      return { { name = "slow", importance = 0.2 }, { name = "fast", value = 0.7 }, { "kind", 0.1 } }
+      local list = { { name = "slow", importance = 0.2 }, { name = "fast", value = 0.7 }, { "kind", 0.1 } }
+      return list, { explained = 0.83 }
     end
     local _, data = written(study)
     assert.same({ { name = "fast", value = 0.7 }, { name = "slow", value = 0.2 }, { name = "kind", value = 0.1 } },
       data.importance.rows)
+    assert.equal(0.83, data.importance.explained)
   end)
 
   it("takes the best from the study, or finds it by the direction", function()
@@ -255,13 +298,13 @@ describe("a report", function()
     assert.equal(200, data.rows)
     assert.equal(2000, data.counts.total)
     assert.matches("200 of 2000 trials", data.notes[1], 1, true)
-    local kept, best, value = {}, -math.huge, nil
+    local kept, best = {}, -math.huge
     for _, number in ipairs(data.numbers) do
       kept[number] = true
     end
     assert.is_true(kept[101])
     for _, t in ipairs(study.trials) do
-      value = choose.score(t)
+      local value = choose.score(t)
       if value and value > best then
         best = value
         assert.is_true(kept[t.number], t.number)
@@ -405,7 +448,9 @@ describe("a report", function()
       ["item 1 of study%.trials has none"] = function() report.write({ trials = { {} } }, path) end,
       ["option 'path': 3 is not a text"] = function() report.write(study, 3) end,
       ["has no option 'tittle'; did you mean 'title'%?"] = function() report.write(study, path, { tittle = "x" }) end,
-      ["option 'curves': item 1 is not a trial's number"] = function() report.write(study, path, { curves = { "a" } }) end,
+      ["option 'curves': item 1 is not a trial's number"] = function()
+        report.write(study, path, { curves = { "a" } })
+      end,
       ["option 'curves': 3 is not a table"] = function() report.write(study, path, { curves = 3 }) end,
       ["option 'sections': item 1 is not a table"] = function() report.write(study, path, { sections = { 1 } }) end,
       ["option 'max_trials': 0 is not a whole number"] = function() report.write(study, path, { max_trials = 0 }) end,

@@ -75,7 +75,12 @@ local function source(text)
 end
 
 local function parts()
-  local style, err = read("page", ".css")
+  local page, err = read("page", ".html")
+  if not page then
+    return nil, err
+  end
+  local style
+  style, err = read("page", ".css")
   if not style then
     return nil, err
   end
@@ -89,34 +94,8 @@ local function parts()
     pieces[#pieces + 1] = piece
   end
   pieces[#pieces + 1] = "})();\n"
-  return { style = style, script = table.concat(pieces) }
+  return { page = page, style = style, script = table.concat(pieces) }
 end
-
-local page = [[
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src %s; script-src %s; img-src data:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<meta name="generator" content="moonsand %s">
-<title>%s</title>
-<link rel="icon" href="data:image/svg+xml,%%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%%3E%%3Cpath d='M10.5 1.5A6.5 6.5 0 1 0 14.5 10 5.2 5.2 0 0 1 10.5 1.5z' fill='%%23c08a3e'/%%3E%%3C/svg%%3E">
-<style>%s</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the content</a>
-<header class="page"><h1>%s</h1></header>
-<nav class="page" aria-label="Sections"></nav>
-<main id="main" tabindex="-1"><noscript><p class="note">This report draws itself: please let its script run. It loads nothing and sends nothing.</p></noscript></main>
-<footer class="page"></footer>
-<script type="application/json" id="data">%s</script>
-<script>%s</script>
-</body>
-</html>
-]]
 
 --- The page as text.
 ---@param study table
@@ -138,8 +117,11 @@ local function html(study, given, level)
     return nil, err
   end
   local title = encode.html(model.title)
-  return page:format(style, script, encode.html(core.version), title, files.style, title, encode.value(model),
-    files.script)
+  local values = {
+    style_hash = style, script_hash = script, version = encode.html(core.version), title = title, style = files.style,
+    script = files.script, data = encode.value(model),
+  }
+  return (files.page:gsub("{{([%l_]+)}}", values))
 end
 
 local function put(path, text)

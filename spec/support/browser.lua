@@ -14,7 +14,7 @@ function M.open(seconds)
   assert(os.execute(("mkdir -m 700 %s && mkfifo %s/in"):format(dir, dir)))
   -- The protocol's messages end in NUL bytes; lines are what Lua reads well.
   local reader = assert(io.popen(([[
-    HOME=%s timeout -k 5 %d chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
+    unset LD_PRELOAD; HOME=%s timeout -k 5 %d chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
       --user-data-dir=%s/profile --no-first-run --disable-extensions --disable-background-networking \
       --disable-component-update --remote-debugging-pipe 3<%s/in 4>&1 >/dev/null 2>%s/log | stdbuf -o0 tr '\0' '\n']]
     ):format(dir, seconds or 180, dir, dir, dir), "r"))
@@ -74,7 +74,7 @@ function Browser:show(path, width, height, scheme)
   self.events = {}
   self:send("Emulation.setDeviceMetricsOverride",
     { width = width, height = height, deviceScaleFactor = 1, mobile = width < 500 })
-  self:send("Emulation.setEmulatedMedia", { features = json.array { { name = "prefers-color-scheme", value = scheme } } })
+  self:send("Emulation.setEmulatedMedia", { features = { { name = "prefers-color-scheme", value = scheme } } })
   self:send("Page.navigate", { url = path:match "^%a+:" and path or "file://" .. path })
   self:wait "Page.loadEventFired"
 end
@@ -90,9 +90,11 @@ function Browser:eval(expression)
   return answer.result.value
 end
 
+local codes = { Enter = 13, Tab = 9, Escape = 27, ArrowLeft = 37, ArrowUp = 38, ArrowRight = 39, ArrowDown = 40 }
+
 --- "Enter", "ArrowRight", "Tab" and the like, where the focus is.
 function Browser:key(name)
-  local code = ({ Enter = 13, Tab = 9, Escape = 27, ArrowLeft = 37, ArrowUp = 38, ArrowRight = 39, ArrowDown = 40 })[name]
+  local code = codes[name]
   local text = name == "Enter" and "\r" or nil
   self:send("Input.dispatchKeyEvent",
     { type = "keyDown", key = name, code = name, windowsVirtualKeyCode = code, text = text })

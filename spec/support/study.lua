@@ -32,8 +32,8 @@ function M.new(n, metrics)
     local params = { fast = 5 + i % 5 * 5, slow = 10 + i // 5 % 12 * 5, kind = kinds[i % 3 + 1] }
     local value = 77829 - 40 * (params.fast - 10) ^ 2 - 9 * (params.slow - 15) ^ 2 + rnd() * 500
     local trial = {
-      number = i, params = params, state = "complete", value = value, metrics = { Final = value }, wall_s = 0.02 + rnd() / 99,
-      cpu_s = 0.02, memory_peak = 9e7, started = 1.7e9 + i * 0.02, attempts = 1,
+      number = i, params = params, state = "complete", value = value, metrics = { Final = value },
+      wall_s = 0.02 + rnd() / 99, cpu_s = 0.02, memory_peak = 9e7, started = 1.7e9 + i * 0.02, attempts = 1,
     }
     for k = 1, metrics or 20 do
       trial.metrics["Metric " .. k] = (rnd() - 0.3) * 10 ^ (k % 5)

@@ -25,10 +25,15 @@ local function label(value)
   return tostring(value)
 end
 
+-- JavaScript's numbers are exact up to here.
+local largest = 1 << 53
+
+-- nil: JSON and JavaScript have a number for it.
 local function odd_text(n)
-  if math.type(n) == "integer" then
-    -- JavaScript has no exact number for it.
-    return (n > 1 << 53 or n < -(1 << 53)) and ("%d"):format(n) or nil
+  if n > -largest and n < largest then
+    return nil
+  elseif math.type(n) == "integer" then
+    return ("%d"):format(n)
   end
   return n ~= n and "NaN" or n == math.huge and "Infinity" or n == -math.huge and "-Infinity" or nil
 end
@@ -36,7 +41,8 @@ end
 local function of_numbers(values, n)
   local odd
   for row = 1, n do
-    local special = values[row] and odd_text(values[row])
+    local value = values[row]
+    local special = value and odd_text(value)
     if special then
       odd = odd or {}
       odd[tostring(row - 1)] = special

@@ -113,6 +113,9 @@ function curvesSection() {
   });
   const at = (v) => {
     const { list, across } = hover;
+    // The nearest point of the first curve before: between points there is nothing to read.
+    const first = across.xs(list[0].s);
+    v = first[placeOf(first, v)];
     const x = across.scale(v);
     for (const p of [upper, lower]) {
       p.mark.setAttribute("x1", x);

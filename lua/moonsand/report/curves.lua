@@ -75,7 +75,10 @@ local function one(values, index)
       x[i] = text.harmless(x[i], 40)
     end
   end
-  return { x = type(x[1]) == "number" and encode.numbers(x, #x) or x, y = encode.numbers(y, #y), indexed = index ~= nil }
+  if type(x[1]) == "number" then
+    x = encode.numbers(x, #x)
+  end
+  return { x = x, y = encode.numbers(y, #y), indexed = index ~= nil }
 end
 
 local function names_of(series)

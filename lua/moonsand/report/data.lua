@@ -1,5 +1,6 @@
 --- A study as what the page draws: one table, ready for encode.value(). A study that lacks a method, or whose method
 --- fails, leaves out what came from it; in its place stands why.
+local asked = require "moonsand.report.asked"
 local choose = require "moonsand.report.choose"
 local columns = require "moonsand.report.columns"
 local core = require "moonsand.core"
@@ -15,23 +16,6 @@ local codes = { complete = "c", pruned = "p", failed = "f", running = "r", waiti
 -- Longer than this, the messages would be most of the file.
 local most_messages = 1000
 local most_curves, usual_curves = 40, 5
-
--- What study:name(...) returns, or nil and why there is nothing.
-local function ask(study, name, ...)
-  local found, method = pcall(function()
-    return study[name]
-  end)
-  if not found or type(method) ~= "function" then
-    return nil, ("The study has no %s()."):format(name)
-  end
-  local good, value, why = pcall(method, study, ...)
-  if not good then
-    return nil, ("%s() failed: %s"):format(name, facts.show(value) or type(value))
-  elseif value == nil then
-    return nil, ("%s() has no answer%s"):format(name, why and ": " .. (facts.show(why) or "?") or ".")
-  end
-  return value
-end
 
 local function by_number(a, b)
   return a.number < b.number
@@ -49,9 +33,9 @@ function M.trials(study, level)
   if type(given) ~= "table" then
     error(("a report wants a study, whose trials are a list or a method; got %s"):format(type(given)), level + 1)
   end
-  local out, number = {}, nil
+  local out = {}
   for i, trial in ipairs(given) do
-    number = type(trial) == "table" and math.tointeger(trial.number)
+    local number = type(trial) == "table" and math.tointeger(trial.number)
     if not number then
       error(("a report wants trials with whole numbers; item %d of study.trials has none"):format(i), level + 1)
     end
@@ -93,38 +77,6 @@ local function param_names(meta)
   return out
 end
 
-local function importance_of(study)
-  local given, why = ask(study, "importance")
-  if not given then
-    return { why = why }
-  elseif type(given) ~= "table" then
-    return { why = "importance() gave no table." }
-  end
-  local out = {}
-  local function add(name, value)
-    if type(name) == "string" and type(value) == "number" and value == value and math.abs(value) < math.huge then
-      out[#out + 1] = { name = text.harmless(name, columns.longest_name), value = value }
-    end
-  end
-  for k, v in pairs(given) do
-    if type(v) == "table" then
-      add(v.name or v.param or v[1], v.importance or v.value or v[2])
-    else
-      add(k, v)
-    end
-  end
-  table.sort(out, function(a, b)
-    if a.value ~= b.value then
-      return a.value > b.value
-    end
-    return a.name < b.name
-  end)
-  if #out == 0 then
-    return { why = "importance() named no parameter." }
-  end
-  return { rows = table.move(out, 1, math.min(#out, 40), 1, {}) }
-end
-
 local function messages_of(trials)
   local labels, place, at, over = {}, {}, {}, false
   for row, trial in ipairs(trials) do
@@ -145,7 +97,7 @@ end
 
 -- The best by the study, or by the objective when it does not say.
 local function best_of(study, ranked, by)
-  local given = ask(study, "best")
+  local given = asked.ask(study, "best")
   if type(given) == "table" and given.number == nil then
     given = given[1]
   end
@@ -174,13 +126,13 @@ local function chosen(given, ranked, by)
 end
 
 local function warnings_of(study, meta)
-  local out = {}
-  for _, list in ipairs { study.warnings or false, meta.warnings or false } do
+  local out, seen = {}, {}
+  for _, list in ipairs { study.warnings or false, meta.warnings or false, { meta.error } } do
     for i, warning in ipairs(type(list) == "table" and list or {}) do
-      if i > 100 then
-        break
+      local shown = i <= 100 and facts.show(warning, 500)
+      if shown and not seen[shown] then
+        seen[shown], out[#out + 1] = true, shown
       end
-      out[#out + 1] = facts.show(warning, 500)
     end
   end
   return out
@@ -197,27 +149,14 @@ local function curves_of(list, rows)
   return out
 end
 
-local function pareto_of(study, objectives, by)
-  local out = {}
-  if #objectives > 1 then
-    local given = ask(study, "pareto")
-    for i, trial in ipairs(type(given) == "table" and given or {}) do
-      if type(trial) == "table" and by[trial.number] and i <= 200 then
-        out[#out + 1] = trial.number
-      end
-    end
-  end
-  return out
-end
-
 -- What is about all trials, not only those that the page gets.
 local function overview(study, meta, trials)
   local windows, why = facts.walkforward(meta.walkforward)
   return {
     counts = facts.counts(trials), times = facts.times(meta, trials), origin = facts.origin(meta),
     failures = facts.failures(trials), walkforward = windows and { windows = windows } or { why = why },
-    importance = importance_of(study), warnings = warnings_of(study, meta),
-    stopped = facts.show(meta.stopped or meta.stop_reason or study.stopped),
+    importance = asked.importance(study), robust = asked.robust(study, trials), warnings = warnings_of(study, meta),
+    stopped = facts.stopped(meta.stopped),
   }
 end
 
@@ -237,7 +176,7 @@ function M.build(study, given, level)
   end
   local best = best_of(study, ranked, by)
   local curved, missing = chosen(given.curves, ranked, by)
-  local pareto = pareto_of(study, objectives, by)
+  local pareto = #objectives > 1 and asked.pareto(study, by) or {}
   local wanted = {}
   for _, trial in ipairs(curved) do
     wanted[trial] = true

@@ -36,7 +36,8 @@ function copyButton(row) {
 function fillDetail() {
   const row = detailRow, message = messageOf(row), reason = reasonColumn ? reasonColumn.text(row) : "";
   const step = (by, text, label) => {
-    const at = view.rows.indexOf(row), next = at < 0 ? undefined : view.rows[at + by];
+    // In the order of the table.
+    const at = table.order.indexOf(row), next = at < 0 ? undefined : table.order[at + by];
     return el("button", { type: "button", class: "quiet", "aria-label": label, disabled: next === undefined,
       on: { click: () => { detailRow = next; fillDetail(); } } }, text);
   };

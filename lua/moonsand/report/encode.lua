@@ -49,10 +49,15 @@ end
 ---@param n integer
 ---@return table raw
 function M.numbers(values, n)
-  local parts, number = {}, M.number
+  -- A page has a million of them: no call more than needed.
+  local parts, format, kind, huge = {}, string.format, math.type, math.huge
   for i = 1, n do
     local v = values[i]
-    parts[i] = v and number(v) or "null"
+    if not v or v ~= v or v == huge or v == -huge then
+      parts[i] = "null"
+    else
+      parts[i] = format(kind(v) == "integer" and "%d" or "%.10g", v)
+    end
   end
   return M.raw("[" .. table.concat(parts, ",") .. "]")
 end

@@ -52,6 +52,19 @@ local function range_of(d)
   return "?"
 end
 
+local ends = {
+  exhausted = "every point of the space was tried", max_trials = "as many trials were made as were asked for",
+  max_time = "its time was up", target = "the target was reached", failures = "too many trials failed",
+  fail_fast = "a trial failed", stop = "it was stopped", cancel = "it was cancelled", error = "of an error",
+}
+
+--- Why a sweep ended: its word for that in plain English, or what a plugin said.
+---@param why any
+---@return string?
+function M.stopped(why)
+  return ends[why] or M.show(why)
+end
+
 local known = {
   { "script", "Script" }, { "image", "Image" }, { "data", "Data" }, { "sampler", "Sampler" }, { "pruner", "Pruner" },
   { "seed", "Seed" }, { "jobs", "Jobs" }, { "engine", "Engine" }, { "isolation", "Isolation" },
@@ -81,7 +94,10 @@ end
 ---@param trials table[]
 ---@return table
 function M.counts(trials)
-  local out = { total = #trials, complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0, cached = 0, retried = 0 }
+  local out = { total = #trials, cached = 0, retried = 0 }
+  for _, state in ipairs { "complete", "pruned", "failed", "running", "waiting" } do
+    out[state] = 0
+  end
   local times, cpu, memory = {}, 0, nil
   for _, trial in ipairs(trials) do
     if out[trial.state] then

@@ -27,7 +27,30 @@ function importanceSection() {
     bar.style.width = `${Math.max(0.5, Math.abs(r.value) / most * 100)}%`;
     return el("li", {}, el("span", { class: "name" }, r.name), el("span", { class: "track" }, bar),
       el("b", {}, num(r.value, 3)));
-  })), spans);
+  })), model.importance.explained === undefined ? null : el("p", { class: "aside" },
+    model.importance.explained > 0.3
+      ? `The parameters foretell ${num(model.importance.explained * 100, 2)} % of the objective's variation.`
+      : "The parameters hardly foretell the objective here: do not rely on these numbers."), spans);
+}
+
+// What the study's tests say about luck; each with what its number means.
+function robustSection() {
+  const { plateau, deflated, overfit } = model.robust, percent = (p) => `${num(p * 100, 3)} %`;
+  const part = (title, value, words) => el("div", { class: "test" }, el("h3", {}, title),
+    value ? el("p", { class: "big" }, value) : null, el("p", {}, words));
+  const sharpe = deflated.probability, luck = overfit.probability;
+  return section("robust", "Is it luck?", null, el("div", { class: "tests" },
+    part("Neighbourhood of the best", plateau.kind, plateau.verdict === undefined ? plateau.why || "It has no verdict."
+      : plateau.kind && plateau.verdict.startsWith(`${plateau.kind}: `) ? plateau.verdict.slice(plateau.kind.length + 2)
+        : plateau.verdict),
+    part("Deflated Sharpe ratio", sharpe === undefined ? null : percent(sharpe), sharpe === undefined ? deflated.why
+      : `The probability that the best is better than the best of ${deflated.trials === undefined ? "so many"
+        : num(deflated.trials, 4)} trials without any skill would look. ` +
+        (sharpe > 0.95 ? "Above the usual bar of 95 %." : "Below the usual bar of 95 %.")),
+    part("Probability of overfitting", luck === undefined ? null : percent(luck), luck === undefined ? overfit.why
+      : "How often the best of one half of the time is below the median in the other half. " +
+        (luck < 0.1 ? "The choice holds." : luck < 0.4 ? "The choice holds often, not always."
+          : luck <= 0.6 ? "The choice says nothing." : "The choice misleads."))));
 }
 
 const REASONS = {

@@ -17,7 +17,7 @@ const SHORT = {
 
 const builders = [
   summarySection, trialsSection, scatterSection, heatmapSection, importanceSection, parallelSection, curvesSection,
-  walkforwardSection, failuresSection, ...model.sections.map((given, i) => () => extraSection(given, i)),
+  robustSection, walkforwardSection, failuresSection, ...model.sections.map((given, i) => () => extraSection(given, i)),
 ];
 
 // One part that cannot be drawn must not take the others with it.

@@ -123,10 +123,14 @@ function parallelAxes(p, axes, where) {
       p.add("text", { class: "axis name", x: i === 0 ? 2 : i === axes.length - 1 ? p.width - 2 : x0, y: p.top - 14,
         "text-anchor": anchor }, name);
     }
-    for (const [t, text] of parallelTicks(axis, where.lying ? 4 : 6)) {
+    let end = -Infinity;
+    for (const [t, text] of parallelTicks(axis, where.lying ? 4 : 6).sort((a, b) => a[0] - b[0])) {
       if (t < -0.001 || t > 1.001) continue;
       const [x, y] = where.pos(i, t);
       if (where.lying) {
+        const width = text.length * 7, start = t < 0.05 ? x : t > 0.95 ? x - width : x - width / 2;
+        if (start < end + 4) continue;
+        end = start + width;
         p.add("line", { class: "paxis", x1: x, y1: y - 3, x2: x, y2: y + 3 });
         p.add("text", { class: "axis halo", x, y: y + 16, "text-anchor": t < 0.05 ? "start" : t > 0.95 ? "end" : "middle" }, text);
       } else {

@@ -135,9 +135,10 @@ function rampKey(label, low, high, flipped) {
     const t = i / 23;
     bars.push(svg("rect", { x: i * 5, y: 0, width: 5.5, height: 10, fill: rgb(rampRgb(flipped ? 1 - t : t)) }));
   }
-  return el("div", { class: "key" }, el("span", {}, label), el("span", { class: "n" }, num(low, 4)),
+  return el("div", { class: "key" }, el("span", {}, label), el("span", { class: "span" },
+    el("span", { class: "n" }, num(low, 4)),
     svg("svg", { class: "ramp", viewBox: "0 0 120 10", "aria-hidden": "true" }, bars),
-    el("span", { class: "n" }, num(high, 4)));
+    el("span", { class: "n" }, num(high, 4))));
 }
 
 // A chart that answers to the arrow keys: move(step, across) -> lines to say and the place to point at.
