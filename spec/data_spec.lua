@@ -1,6 +1,7 @@
 -- Input data of a sandbox: one more layer, made once, readable in each run.
 local core = require "moonsand.core"
 local engines = require "spec.support.engines"
+local moonsand = require "moonsand"
 local store = require "moonsand.image.store"
 
 local dir
@@ -114,6 +115,17 @@ print(oct(st.st_mode), st.st_uid != os.getuid())]] })
       assert.equal(plain.image, first.image)
       local r = assert(plain:run { code = "import os; print('MOONSAND_DATA' in os.environ, os.path.exists('/data'))" })
       assert.equal("False False\n", r.stdout)
+    end)
+
+    it("may be made by several at once", function()
+      local stamp = tostring(core.monotonic())
+      local results = moonsand.map({ 1, 2, 3, 4 }, 4, function(i)
+        local box <close> = engines.box(kind, { data = { ["i.txt"] = { data = stamp } } })
+        return assert(box:run { code = "print(open('/data/i.txt').read(), " .. i .. ")" }).stdout
+      end)
+      for i = 1, 4 do
+        assert.equal(stamp .. " " .. i .. "\n", results[i])
+      end
     end)
 
     it("leaves no container, and images that prune and list know", function()

@@ -16,6 +16,8 @@ enum fake_way {
     FAKE_RETIRES,       /* RETIRE after the run */
     FAKE_CHANGES,       /* another tier after the run */
     FAKE_GARBAGE,       /* bytes in a run that are no frame */
+    FAKE_REPORTS,       /* a report in a run, and that some were dropped */
+    FAKE_DROPPED,       /* only that */
     FAKE_DROPS_IDLE,    /* ends when it has become ready */
     FAKE_DROPS_ASKED,   /* ends when a run comes */
     FAKE_DROPS_RUNNING, /* ends when the program was started */
@@ -76,6 +78,21 @@ static inline int fake_hear(fake_conn *c)
     return head[0];
 }
 
+static inline void fake_final(ms_buf *b, uint64_t dropped)
+{
+    static const int zero[] = {MS_T_EXIT_CODE,  MS_T_CPU_NS,       MS_T_KILLED,
+                               MS_T_OOM_KILLS,  MS_T_MEMORY_PEAK,  MS_T_PIDS_REFUSED,
+                               MS_T_STRAGGLERS, MS_T_STDOUT_BYTES, MS_T_STDERR_BYTES};
+    ms_buf f = {0};
+    for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
+        number(&f, zero[i], 0);
+    number(&f, MS_T_WALL_NS, 100);
+    number(&f, MS_T_LANDLOCKED, 1);
+    if (dropped > 0)
+        number(&f, MS_T_REPORTS_DROPPED, dropped);
+    fields(b, MS_F_FINAL, &f);
+}
+
 /* False: it ends. */
 static inline bool fake_run(fake_conn *c, enum fake_way way, bool server)
 {
@@ -91,7 +108,9 @@ static inline bool fake_run(fake_conn *c, enum fake_way way, bool server)
         ms_buf_adds(&b, "not a frame at all");
     if (way == FAKE_DROPS_RUNNING || way == FAKE_GARBAGE)
         return fake_say(c, &b) && way == FAKE_GARBAGE;
-    final_with(&b, false, MS_T_EXIT_CODE, 0, 0);
+    if (way == FAKE_REPORTS)
+        frame(&b, MS_F_REPORT, "{\"step\":1}", 10);
+    fake_final(&b, way == FAKE_REPORTS || way == FAKE_DROPPED ? 3 : 0);
     if (server && way == FAKE_RETIRES)
         fake_retire(&b, "tmp");
     else if (server)

@@ -12,7 +12,9 @@ typedef struct seen {
     fake server;
     fake_plan plan;
     int done, ok, retired[MOONSAND_RETIRE_COUNT], failed, fell_back;
-    char why[256], isolation[4096];
+    char why[256], isolation[4096], reports[256];
+    uint64_t reported, dropped;
+    bool listen; /* to reports */
     moonsand_status status;
     moonsand_code code;
 } seen;
@@ -35,10 +37,19 @@ static void on_done(void *arg, moonsand_run *run, const moonsand_result *r, moon
     if (r) {
         s->status = r->status;
         s->ok += r->status == MOONSAND_S_OK;
+        s->reported = r->reports;
+        s->dropped = r->reports_dropped;
         (void)snprintf(s->isolation, sizeof s->isolation, "%s", r->isolation);
     }
     moonsand_error_free(err);
     moonsand_run_free(run);
+}
+
+static void on_report(void *arg, const char *report, size_t len)
+{
+    seen *s = arg;
+    size_t n = strlen(s->reports);
+    (void)snprintf(s->reports + n, sizeof s->reports - n, "%.*s;", (int)len, report);
 }
 
 static void start(seen *s, const char *key)
@@ -50,6 +61,7 @@ static void start(seen *s, const char *key)
     o.on_done = on_done;
     o.arg = s;
     o.trust_key = key;
+    o.on_report = s->listen ? on_report : NULL;
     moonsand_run *r = NULL;
     moonsand_run_start(&r, s->v.sandbox, &o, NULL);
 }
@@ -236,6 +248,25 @@ static void test_run(seen *s)
     until(s, &s->done, 2);
     ok(s->ok == 1 && s->retired[MOONSAND_RETIRE_TAMPERED] == 1, "retire the worker");
     shut(s);
+
+    OPEN(s, 1, MOONSAND_TIER_NONE, FAKE_REPORTS);
+    s->listen = true;
+    start(s, NULL);
+    start(s, NULL);
+    until(s, &s->done, 2);
+    is_str(s->reports, "{\"step\":1};{\"step\":1};", "reports of two runs");
+    ok(s->ok == 2 && s->reported == 1 && s->dropped == 3, "and how many there were of the last");
+    shut(s);
+
+    static const enum fake_way unasked[] = {FAKE_REPORTS, FAKE_DROPPED};
+    for (int i = 0; i < 2; i++) {
+        open_with(s, 1, MOONSAND_TIER_NONE, unasked + i, 1);
+        start(s, NULL);
+        until(s, &s->done, 1);
+        ok(s->status == MOONSAND_S_TAMPERED && s->reports[0] == 0,
+           "reports that nobody asked for are tampering: %s", s->why);
+        shut(s);
+    }
 
     OPEN(s, 1, MOONSAND_TIER_NONE, FAKE_DROPS_RUNNING, FAKE_GOOD);
     start(s, NULL);

@@ -109,8 +109,8 @@ local function remove(engine, item)
   return store.remove(engine, item.id)
 end
 
---- Removes images that moonsand has built (kinds "image", "tree", "packages", "base") or made for runs ("run", "data"), and
---- no others: those that were made more than older_than ago (no such limit by default), that this user has not
+--- Removes images that moonsand has built (kinds "image", "tree", "packages", "base") or made for runs ("run", "data"),
+--- and no others: those that were made more than older_than ago (no such limit by default), that this user has not
 --- used for unused_for (7 days), that no container uses, and that have no name but ours.
 --- Use is what this user on this machine has done: a sandbox was made of it, or engine:image found it.
 --- Names that builds give for as long as they last go when their controller is dead, or cannot be told and they are

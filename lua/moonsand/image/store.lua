@@ -427,9 +427,9 @@ local function explain(engine, ref, facts, runs, err)
 end
 
 --- Takes the name away; with its last name goes the image. By id, an image with several names goes only with
---- force. What our sandboxes and runs have made of the image (data and the agent added) goes with it. err.code is "conflict" when
---- containers use it, and err.containers names them; "not_found" when it is not there. force: also under
---- containers that do not run.
+--- force. What our sandboxes and runs have made of the image (data and the agent added) goes with it. err.code is
+--- "conflict" when containers use it, and err.containers names them; "not_found" when it is not there. force: also
+--- under containers that do not run.
 ---@param ref string|moonsand.Image
 ---@param given { force: boolean? }?
 ---@return { untagged: string[], deleted: string[] }? what, moonsand.Error? err
