@@ -27,7 +27,7 @@ local function read(path)
   return text
 end
 
-local env = { LUA_PATH = package.path, LUA_CPATH = package.cpath, MOONSAND_DEBUG = "" }
+local env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
 
 --- The program with these words; exit status, stdout, stderr.
 local function run(...)
@@ -373,12 +373,16 @@ return sweep
     status, out = run("sweep", file, "--dry-run", "--max-trials", "10")
     assert.equal(0, status)
     assert.matches("^10 trials, 2 at a time\n3 were tried and took .*\nall together: about ", out)
-    status, out = run("sweep", write("endless.lua", [[
+    local endless = write("endless.lua", [[
 local moonsand = require "moonsand"
 return { space = { x = moonsand.uniform(0, 1) }, objective = "x", sampler = "random",
-  executor = moonsand.executors.noop { f = function(p) return p end } }]]), "--dry-run")
+  executor = moonsand.executors.noop { f = function(p) return p end } }]])
+    status, _, err = run("sweep", endless, "--dry-run")
+    assert.equal(125, status)
+    assert.matches("this space has no end: give max_trials", err)
+    status, out = run("sweep", endless, "--dry-run", "--max-time", "10s")
     assert.equal(0, status)
-    assert.matches("no end of its own: give %-%-max%-trials", out)
+    assert.matches("no end of their own: give %-%-max%-trials", out)
   end)
 
   it("counts a grid that is far too large to write out", function()

@@ -199,7 +199,7 @@ local function outcome_json(study, progress, plan, signals)
   return {
     done = progress.done, complete = progress.complete, failed = progress.failed, pruned = progress.pruned,
     cached = progress.cached, total = progress.total, elapsed_s = progress.elapsed_s, ended_by = study.meta.stopped,
-    failures = study.failures, best = trial_json(progress.best), top = top, journal = plan.given.journal,
+    failures = study.failures, best = trial_json(study:best()), top = top, journal = plan.given.journal,
     report = plan.report, interrupted = signals > 0,
   }
 end
@@ -219,7 +219,7 @@ local function dry_run(args, plan, where)
     tried[i] = live.seconds(s)
   end
   if not e.trials then
-    io.stdout:write "the sweep has no end of its own: give --max-trials, --max-time or --target\n"
+    io.stdout:write "the trials have no end of their own: give --max-trials for an estimate\n"
   else
     io.stdout:write(("%s%d trials, %d at a time\n"):format(e.counted and "" or "about ", e.trials, e.jobs))
   end
