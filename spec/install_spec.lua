@@ -47,7 +47,6 @@ describe("an installation", function()
     assert.matches('"name":"cgroup"', text, 1, true)
   end)
 
-<<<<<<< HEAD
   it("has the plugins, which are found by name, and runs a sweep with them", function()
     local share, system = root .. "/usr/share/lua/5.4/", "/usr/share/lua/5.4/"
     local path = ("%s?.lua;%s?/init.lua;%s?.lua"):format(share, share, system)
@@ -62,7 +61,8 @@ describe("an installation", function()
     assert.is_true(ok, text)
     assert.equal("3\t0\n", text)
     assert.is_true((output("test -s " .. root .. "/out.csv && test -s " .. share .. "moonsand/plugins/csv.lua")))
-=======
+  end)
+
   it("writes reports: the parts that are no Lua came along", function()
     local share, system = root .. "/usr/share/lua/5.4/", "/usr/share/lua/5.4/"
     local ok, text = output(("cd / && env -u LUA_INIT LUA_PATH='%s?.lua;%s?/init.lua;%s?.lua' "
@@ -71,7 +71,6 @@ describe("an installation", function()
     assert.is_true(ok, text)
     local html = assert(io.open(root .. "/x.html")):read "a"
     assert.matches("</style>.*</script>.*</script>\n</body>", html)
->>>>>>> report
   end)
 
   it("is found by pkg-config, and a C program runs with it", function()

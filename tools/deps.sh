@@ -10,7 +10,7 @@ demo=(docker.io containerd podman conmon runc catatonit containernetworking-plug
     iptables iproute2 mmdebstrap curl ca-certificates util-linux)
 test=(lua-busted lua-luv lua-cqueues lua-sql-sqlite3 lua-check luarocks clang clang-format libclang-rt-14-dev valgrind
     openssh-client openssh-server openssl docker-registry chromium fonts-dejavu-core)
-bench=(python3 python3-docker bubblewrap)
+bench=(python3 python3-docker python3-optuna bubblewrap)
 
 case ${1:-build} in
 build) packages=("${build[@]}") ;;

@@ -222,5 +222,7 @@ void lb_push_result(lua_State *L, const moonsand_result *r);
 
 /* host.c: functions of the module that need no loop */
 extern const luaL_Reg lb_host_functions[];
+/* signals.c: Ctrl-C and its like, counted */
+extern const luaL_Reg lb_signal_functions[];
 
 #endif

@@ -20,6 +20,7 @@ int luaopen_moonsand_core(lua_State *L)
     lb_journal_open(L);
     lua_newtable(L);
     luaL_setfuncs(L, lb_host_functions, 0);
+    luaL_setfuncs(L, lb_signal_functions, 0);
     lua_pushcfunction(L, lb_loop_new);
     lua_setfield(L, -2, "loop");
     lua_pushcfunction(L, lb_pack_new);

@@ -1,4 +1,4 @@
---- The command line: `moonsand run|engine|doctor|clean|image`. Everything that prints is here and below.
+--- The command line: `moonsand run|sweep|trials|report|engine|doctor|clean|image`. Everything that prints is here and below.
 local argparse = require "argparse"
 local errors = require "moonsand.errors"
 local moonsand = require "moonsand"
@@ -9,7 +9,7 @@ local M = {}
 --- Exit statuses of our own; a program's are its own.
 M.failed, M.interrupted = 125, 130
 
-local commands = { "run", "engine", "doctor", "clean", "image" }
+local commands = { "run", "sweep", "trials", "report", "engine", "doctor", "clean", "image" }
 
 --- The parser, with one command of each module moonsand.cli.*.
 function M.parser()
@@ -57,7 +57,7 @@ function M.main(argv)
     io.stderr:write(parser:get_usage(), "\n\nError: ", args, "\n")
     return M.failed
   end
-  args.rest = theirs
+  args.rest, args.words = theirs, argv
   if #theirs > 0 and args.command ~= "run" then
     io.stderr:write("Error: only `moonsand run` takes arguments after --\n")
     return M.failed

@@ -117,6 +117,15 @@ function core.make_dirs(path) end
 ---@return file*|false? file, moonsand.Error? err
 function core.lock(path) end
 
+--- SIGINT, SIGTERM and SIGHUP are counted from now on, and neither raise nor end the process; false: as before.
+--- Waiting in a loop still ends with err.code "interrupted". One that was ignored stays so. Of the whole process.
+---@param on boolean
+function core.catch_signals(on) end
+
+--- How many came since they are caught, and the last one: "INT", "TERM" or "HUP".
+---@return integer count, string? name
+function core.caught_signals() end
+
 --- nil when it is no terminal, or one that does not tell.
 ---@param fd integer
 ---@return integer? columns, integer? rows

@@ -1,0 +1,159 @@
+--- Runs a sweep while the terminal is told and Ctrl-C is listened to; and tries three trials for an estimate.
+local core = require "moonsand.core"
+local errors = require "moonsand.errors"
+local live = require "moonsand.cli.live"
+local moonsand = require "moonsand"
+local sched = require "moonsand.sched"
+
+local M = {}
+
+local tick = 0.2 -- seconds until a Ctrl-C that came between two waits is seen
+
+local function step()
+  local ok, err = sched.sleep_until_due(tick)
+  if not ok and err.code ~= "interrupted" then
+    error(err, 0)
+  end
+  ok, err = sched.step()
+  if not ok then
+    error(err, 0)
+  end
+end
+
+--- Runs it to its end. The first Ctrl-C (or SIGTERM, or a terminal that goes away) lets what runs finish, the second
+--- one kills it, a third one ends this process as it stands.
+---@param sweep table of moonsand.sweep
+---@param where moonsand.Sandbox|table
+---@param line moonsand.cli.Live
+---@return table? study, moonsand.Error? err, integer signals how many came, table? so_far when there is an error
+function M.run(sweep, where, line)
+  core.catch_signals(true)
+  local _ <close> = setmetatable({}, { __close = function()
+    core.catch_signals(false)
+  end })
+  local task <close> = moonsand.spawn(sweep.run, sweep, where)
+  local seen = 0
+  while not task:done() do
+    local count, name = core.caught_signals()
+    if count > 0 and seen == 0 then
+      sweep:stop()
+      line:set_ending(name == "INT" and "ending; Ctrl-C once more kills what runs" or "ending")
+    end
+    if count > 1 and seen < 2 then
+      sweep:cancel()
+      core.catch_signals(false)
+      line:set_ending "killed"
+    end
+    seen = math.max(seen, count)
+    if not task:done() then
+      step()
+    end
+  end
+  local study, err, so_far = task:wait()
+  return study, err, math.max(seen, (core.caught_signals())), so_far
+end
+
+---@class moonsand.cli.Estimate
+---@field trials integer? nil: there is no end
+---@field counted boolean false: trials is about right
+---@field tried number[] seconds of each trial that was tried
+---@field jobs integer
+---@field seconds number? of all together
+
+local most_counted, samples = 1000000, 20000
+
+--- How many points there are that `where` admits: all are looked at, or so many of them.
+---@param space moonsand.Space
+---@return integer? count, boolean counted
+local function points_of(space)
+  local size = space:size()
+  if not size then
+    return nil, false
+  elseif size <= most_counted then
+    local n = 0
+    for i = 0, size - 1 do
+      local point = space:at(i)
+      if point then
+        local admitted, err = space:admits(point)
+        if admitted == nil and err then
+          error(err, 0)
+        end
+        n = n + (admitted and 1 or 0)
+      end
+    end
+    return n, true
+  end
+  local n = 0
+  local whole = math.tointeger(size) or math.maxinteger
+  for i = 1, samples do
+    -- Evenly over all of it: a sample by chance would need no seed that anybody wants to give.
+    local point = space:at((whole - 1) // samples * i)
+    n = n + (point and space:admits(point) and 1 or 0)
+  end
+  return math.floor(size / samples * n), false
+end
+
+--- The trials that a sweep will have, without running any.
+---@param given table options of moonsand.sweep
+---@param space moonsand.Space
+---@return integer? trials, boolean counted
+function M.count(given, space)
+  local sampler = type(given.sampler) == "table" and given.sampler.name or given.sampler or "grid"
+  local most, points, counted = given.max_trials, nil, true
+  if sampler == "grid" or sampler == "random" then
+    points, counted = points_of(space)
+  end
+  if points and most then
+    return math.min(points, most), counted or most <= points
+  end
+  return points or most, counted or points == nil
+end
+
+--- Runs three trials, for real, and leaves nothing of them.
+---@param given table options of moonsand.sweep
+---@param box moonsand.Sandbox
+---@param line_of fun(sweep: table): moonsand.cli.Live
+---@return moonsand.cli.Estimate
+function M.estimate(given, box, space, line_of)
+  local few = {}
+  for k, v in pairs(given) do
+    few[k] = v
+  end
+  few.journal, few.resume, few.cache, few.plugins, few.on_trial = nil, nil, nil, nil, nil
+  few.max_trials = math.min(3, given.max_trials or 3)
+  local trials, counted = M.count(given, space)
+  local began = core.monotonic()
+  local good, sweep = pcall(moonsand.sweep, few)
+  if not good then -- one of the plugins has the sampler
+    few.plugins = given.plugins
+    sweep = moonsand.sweep(few)
+  end
+  local line <close> = line_of(sweep)
+  local study, err, signals = M.run(sweep, box, line)
+  if not study then
+    error(err, 0)
+  elseif signals > 0 then
+    error(errors.new("interrupted", "interrupted"), 0)
+  end
+  local out = { trials = trials, counted = counted, tried = {}, failed = 0, jobs = box.jobs
+    or box.pool and box.pool:stats().workers or 1 }
+  local sum = 0
+  for _, trial in ipairs(study:trials()) do
+    out.tried[#out.tried + 1] = trial.wall_s or 0
+    sum = sum + (trial.wall_s or 0)
+    if trial.state == "failed" then
+      out.failed, out.message = out.failed + 1, out.message or trial.message
+    end
+  end
+  local n = #out.tried
+  -- The programs' time, and what was spent around them.
+  local around = n > 0 and math.max(core.monotonic() - began - sum / math.min(out.jobs, n), 0) / n or 0
+  if n > 0 and trials then
+    out.seconds = trials * (sum / n / out.jobs + around)
+  end
+  return out
+end
+
+M.seconds = live.seconds
+
+return M
