@@ -115,7 +115,7 @@ function parallelAxes(p, axes, where) {
     const [x0, y0] = where.pos(i, 0), [x1, y1] = where.pos(i, 1);
     p.add("line", { class: "paxis", x1: x0, y1: y0, x2: x1, y2: y1 });
     const spread = axes.length > 1 ? Math.abs(where.stand(1) - where.stand(0)) : 200;
-    const name = cut(axis.c.name, where.lying ? 40 : Math.max(5, Math.floor(spread / 7.2)));
+    const name = cut(axis.c.name, where.lying ? 40 : Math.max(5, Math.floor(spread / (i === 0 || i === axes.length - 1 ? 12 : 9))));
     if (where.lying) {
       p.add("text", { class: "axis name halo", x: p.left, y: y0 - 8 }, name);
     } else {
