@@ -16,8 +16,8 @@ static moonsand_journal_mode mode_field(lua_State *L, int t)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return (moonsand_journal_mode)i;
-    return luaL_error(L, "option 'mode' must be \"read\", \"create\" or \"continue\", got \"%s\"",
-                      name);
+    luaL_error(L, "option 'mode' must be \"read\", \"create\" or \"continue\", got \"%s\"", name);
+    return MOONSAND_JOURNAL_READ;
 }
 
 /* Seconds, "always" or "never"; absent: the core's default. */

@@ -272,10 +272,12 @@ local function restore(record, nonfinite)
   end
 end
 
--- Strings and names harmless: a record of a kind that is not known.
+-- Strings and names harmless, numbers as json.decode() has them: a record of a kind that is not known.
 local function tidy(v)
   local kind = type(v)
-  if kind == "string" then
+  if kind == "number" then
+    return math.tointeger(v) or v
+  elseif kind == "string" then
     return harmless(v, max.param)
   elseif kind == "table" then
     local out = {}
