@@ -611,6 +611,72 @@ describe("what a program says", function()
   end)
 end)
 
+describe("core.Journal:record", function()
+  local function records(lines)
+    write(table.concat(lines, "\n") .. "\n")
+    return assert(core.journal(path, { mode = "read" }))
+  end
+
+  it("reads every number as what it says", function()
+    local said = {
+      "0", "-0", "0.0", "-0.0", "1.5", "-1.5", "0.1", "1e3", "1E-3", "5e-324", "1.7976931348623157e308", "1234567.125",
+      "9223372036854775807", "-9223372036854775808", "9223372036854775808", "0.30000000000000004",
+      "9007199254740993.0", "9007199254740992.5", "9007199254740993.5", "4503599627370497.5", "4503599627370496.5",
+      "0.9999999999999999999", "9999999999999999999.5", "0.000000000000000001", "1.0000000000000000001",
+      "1234567890123456789.0", "0.5000000000000000000", "100000000000000000000",
+    }
+    math.randomseed(7)
+    for i = 1, 3000 do
+      local x = (math.random() - 0.5) * 10 ^ math.random(-8, 18)
+      said[#said + 1] = ("%.17g"):format(x)
+      said[#said + 1] = ("%." .. i % 20 .. "f"):format(x)
+    end
+    local file <close> = records(said)
+    for _, s in ipairs(said) do
+      local want = tonumber(s)
+      local got = file:record()
+      assert.is_true(got == want and math.type(got) == math.type(want) and tostring(got) == tostring(want), s)
+    end
+  end)
+
+  it("takes JSON and nothing else", function()
+    for _, bad in ipairs {
+      "", " ", "01", "1.", ".5", "+1", "1e", "1e+", "--1", "0x10", "NaN", "Infinity", "nul", "nulll", "True", "1 2",
+      "[1,]", "[,1]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{,}", "{1:2}", "{null:1}", "\"", "\"\\\"",
+      "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\t\"", "[", "{", "]", "}",
+      ("["):rep(33) .. ("]"):rep(33), "1e999", ("1"):rep(70), "'a'", "/**/1",
+    } do
+      local file <close> = records { bad }
+      fails("protocol", "line 1 %(byte 0%) is not JSON %([%w ]+, byte %d+ of the line%)", file:record())
+    end
+    local file <close> = records {
+      '  [ null , { "a" : null , "b" : [ ] } ,\ttrue,"\\u00e9\\ud83d\\ude00\\/\\b\\u0000" ]\r',
+    }
+    assert.same({ json.null, { b = {} }, true, "é😀/\b\0" }, (file:record()))
+    assert.is_nil(file:record())
+  end)
+
+  it("knows what is simple", function()
+    local long = ("x"):rep(64)
+    for line, simple in pairs {
+      ['{"a":1,"b":{"c d":"e f","g":null}}'] = true, ["{}"] = true, ['{"a":"' .. long .. '"}'] = true,
+      ['{"a":{"b":{}}}'] = false, ['{"a":[]}'] = false, ["[]"] = false, ['{"a":"' .. long .. 'x"}'] = false,
+      ['{"a":" b"}'] = false, ['{"a":"b "}'] = false, ['{"a":"b  c"}'] = false, ['{"a":"é"}'] = false,
+      ['{"a":"\127"}'] = false, ['{"a":"\\n"}'] = false, ['{" ":1}'] = false, ['{"":1}'] = true,
+    } do
+      local file <close> = records { line }
+      local _, got = file:record()
+      assert.equal(simple, got, line)
+    end
+    local many = {}
+    for i = 1, 5000 do
+      many[i] = ('"%d":1'):format(i)
+    end
+    local file <close> = records { "{" .. table.concat(many, ",") .. "}" }
+    assert.is_false(select(2, file:record()))
+  end)
+end)
+
 describe("core.json_scalars", function()
   it("writes the usual, and leaves the rest to others", function()
     local function one(v)

@@ -73,6 +73,25 @@ describe("resuming a sweep", function()
     check_all(study, 10)
   end)
 
+  it("does so with trials that are not kept, too", function()
+    local function f(p)
+      return p.n ~= 2 and { v = p.n } or nil
+    end
+    assert(run({ max_trials = 4 }, f))
+    ran = {}
+    local numbers = {}
+    local study = assert(run({ resume = true, keep = false, on_trial = function(trial)
+      numbers[#numbers + 1] = trial.number
+    end }, f))
+    assert.same({ 5, 6, 7, 8, 9, 10 }, ran)
+    assert.same(ran, numbers)
+    assert.same({ 10, 9, 1 }, { study.meta.counts.done, study.meta.counts.complete, study.meta.counts.failed })
+    assert.equal(10, study:best().number)
+    ran = {}
+    assert(run({ resume = "failed", keep = false }))
+    assert.same({ 2 }, ran)
+  end)
+
   it("is a beginning where there is no journal yet", function()
     check_all(assert(run { resume = true }), 10)
   end)

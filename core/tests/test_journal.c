@@ -459,14 +459,16 @@ static int small_disk(void)
 {
     if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
         return 77;
-    if (mkdir(at("small"), 0700) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (mkdir(at("small"), 0700) != 0 ||
+        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("small", at("small"), "tmpfs", 0, "size=64k") != 0)
         return 77;
     char line[5000];
     moonsand_error *err = NULL;
     memset(line, 'z', sizeof line - 1);
     line[sizeof line - 1] = 0;
-    put_file(at("small/other"), line, 8192);
+    static const char other[8192];
+    put_file(at("small/other"), other, sizeof other);
     moonsand_journal *j;
     if (open_sync(&j, at("small/j"), MOONSAND_JOURNAL_CREATE, 1, &err) != 0)
         return 1;

@@ -16,8 +16,8 @@ static moonsand_journal_mode mode_field(lua_State *L, int t)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return (moonsand_journal_mode)i;
-    return luaL_error(L, "option 'mode' must be \"read\", \"create\" or \"continue\", got \"%s\"",
-                      name);
+    luaL_error(L, "option 'mode' must be \"read\", \"create\" or \"continue\", got \"%s\"", name);
+    return MOONSAND_JOURNAL_READ;
 }
 
 /* Seconds, "always" or "never"; absent: the core's default. */
@@ -80,7 +80,7 @@ static int journal_next(lua_State *L)
     return 1;
 }
 
-/* record() -> the next line as a value | nil at the end | nil, err */
+/* record() -> the next line as a value, whether it is simple | nil at the end | nil, err */
 static int journal_record(lua_State *L)
 {
     lb_journal *j = lb_check(L, LB_JOURNAL);
@@ -92,9 +92,12 @@ static int journal_record(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    const char *why = lb_json_push(L, line, len, &j->hints, &where);
-    if (why == NULL)
-        return 1;
+    bool simple;
+    const char *why = lb_json_push(L, line, len, &j->hints, &where, &simple);
+    if (why == NULL) {
+        lua_pushboolean(L, simple);
+        return 2;
+    }
     why = lua_pushfstring(L, "is not JSON (%s, byte %I of the line)", why, (LUAI_UACINT)where);
     return answer(L, moonsand_journal_damaged(j->core, why, lb_err(L)));
 }

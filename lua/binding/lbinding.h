@@ -211,9 +211,10 @@ typedef struct lb_json_hints {
 } lb_json_hints;
 /* Pushes the value of a text, which holds no NUL but the one after its end, and is UTF-8. NULL; or
  * what is wrong with it, and where, and nothing is pushed. A null is json.null, and no member of an
- * object. */
+ * object. *simple: an object of scalars and of objects of scalars, with few members, whose names
+ * and texts are harmless (as is_plain() in json.c has it) and have at most 64 bytes. */
 const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
-                         size_t *where);
+                         size_t *where, bool *simple);
 int lb_json_scalars(lua_State *L); /* core.json_scalars */
 
 /* result.c */

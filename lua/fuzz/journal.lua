@@ -92,7 +92,7 @@ local function each(bytes)
       assert(not err or err.code == "protocol" and err.message:find "line %d+ %(byte %d+%)", err and err.message)
       break
     end
-    local record, why = codec:record(value)
+    local record, why = codec:record(value, err)
     if record then
       records[#records + 1] = record
       local good, line = pcall(codec[record.type] or codec.other, codec, record)

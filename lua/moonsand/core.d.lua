@@ -248,8 +248,10 @@ local Journal = {}
 ---@return string? line, moonsand.Error? err
 function Journal:next() end
 --- As next(), and what the line says as JSON: numbers exact and of their type (3, 3.0), null in a list as json.null and
---- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32.
----@return any value, moonsand.Error? err
+--- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32. Whether a value is
+--- simple follows it: an object of scalars and objects of scalars, few of them, whose names and texts are plain ASCII
+--- and have at most 64 bytes: there is nothing to be made harmless in it.
+---@return any value, boolean|moonsand.Error|nil simple_or_err
 function Journal:record() end
 --- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
 ---@param what string

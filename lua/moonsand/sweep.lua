@@ -245,7 +245,14 @@ local function prepare(self, executor, header, context)
     end
   end
   if o.journal then
-    local journal, err = journals.open(o.journal, { fsync = o.fsync, header = header, resume = o.resume })
+    -- A long journal of trials that are not kept is not kept either.
+    local journal, err = journals.open(o.journal, {
+      fsync = o.fsync, header = header, resume = o.resume, keep = o.keep, on_trial = not o.keep and function(trial)
+        if trial.state ~= "failed" then -- which may run again
+          runner:take_over(trial)
+        end
+      end or nil,
+    })
     if not journal then
       return nil, err
     end

@@ -6,6 +6,7 @@
 --- Tables: trials (a row for each, with all parameters and metrics as columns), reports (number, step, name, value),
 --- series (number, name, position, value; only when asked for: it is large), study (name, value: script, objective
 --- and the like). NaN is NULL, for SQLite has none; infinities are kept. Texts are kept, except for NUL bytes.
+--- Numbers of very many digits and very large or small ones are as SQLite reads them: the last of 17 digits may differ.
 local errors = require "moonsand.errors"
 local file = require "moonsand.study.file"
 local json = require "moonsand.json"

@@ -103,7 +103,7 @@ end
 -- The header as it stands there, and fit to be shown. `file` is at its beginning.
 local function read_header(path, file, codec)
   local value, err = file:record()
-  if err then
+  if value == nil and err then
     return nil, err
   elseif value == nil then
     return nil, errors.new("protocol", path .. " holds no record yet: no sweep has begun there"), true
@@ -129,7 +129,7 @@ local function read_rest(file, codec, take)
     if value == nil then
       return err == nil or nil, err
     end
-    local record, why = codec:record(value)
+    local record, why = codec:record(value, err)
     if not record then
       return file:damaged(why)
     end
@@ -183,7 +183,7 @@ function Reader:next()
       self.err = err
       break
     end
-    local record, why = self.codec:record(value)
+    local record, why = self.codec:record(value, err)
     if not record then
       self.err = select(2, self.file:damaged(why))
       break

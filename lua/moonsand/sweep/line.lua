@@ -9,7 +9,8 @@ local trials = require "moonsand.sweep.trial"
 
 local M = {}
 
-local null, max, plain, scalars, harmless = json.null, trials.max, trials.plain, trials.scalars, trials.harmless
+local null, max, harmless = json.null, trials.max, trials.harmless
+local plain, texts, scalars = trials.plain, trials.texts, trials.scalars
 local find, format = string.find, string.format
 local type, math_type = type, math.type
 local json_scalars = core.json_scalars
@@ -183,7 +184,7 @@ local function make_writer()
     local begin = '{"type":"' .. kind .. '",'
     for name, v in next, from do
       local make = plain[name]
-      if trials.texts[name] then
+      if texts[name] then
         make = type(v) ~= "string" and refuse or nil
       end
       if make and make(v) == false then
@@ -271,10 +272,12 @@ local function restore(record, nonfinite)
   end
 end
 
--- Strings and names harmless: a record of a kind that is not known.
+-- Strings and names harmless, numbers as json.decode() has them: a record of a kind that is not known.
 local function tidy(v)
   local kind = type(v)
-  if kind == "string" then
+  if kind == "number" then
+    return math.tointeger(v) or v
+  elseif kind == "string" then
     return harmless(v, max.param)
   elseif kind == "table" then
     local out = {}
@@ -341,10 +344,11 @@ local required = { trial = { "number", "state", "params" }, report = { "number",
 --- What a line says that anybody may have written: record.type is "trial" (then the record is the trial, without
 --- reports), "report", or something else. What is not known of those two is left out.
 ---@param record any as Journal:record() of the core gives it; changed
+---@param simple boolean? what it gave besides
 ---@return table? record
 ---@return string? why "has no number": what is wrong with the line
 ---@return table? raw of a record of another type: as it was written, harmful texts included
-function Codec:record(record)
+function Codec:record(record, simple)
   local kind = type(record) == "table" and record.type
   if type(kind) ~= "string" then
     return nil, "is no record"
@@ -359,17 +363,20 @@ function Codec:record(record)
   for name, v in next, record do
     local make = plain[name]
     if make then
-      v = make(v)
-      if v == false then
-        return nil, ("has no %s that can be"):format(name)
+      if not simple or type(v) ~= "string" or not texts[name] then
+        local made = make(v)
+        if made == false then
+          return nil, ("has no %s that can be"):format(name)
+        elseif made ~= v then
+          record[name] = made
+        end
       end
-      record[name] = v
     elseif scalars[name] or name == "series" then
       if type(v) ~= "table" then
         return nil, ("has no %s that can be"):format(name)
       elseif name == "series" then
         record[name] = self.cleaner:series(v)
-      else
+      elseif not simple then
         self.cleaner:scalars(v, name ~= "metrics")
       end
     elseif name ~= "type" then

@@ -377,7 +377,29 @@ local function work_in_tasks(self)
   end
 end
 
---- Goes on where an earlier run of the sweep was: takes over its trials, and has those run that have not ended.
+-- It is known: the sampler will ask for it again.
+local function remember(self, trial)
+  local canonical = key.canonical(trial.params)
+  self.known[canonical] = (self.known[canonical] or 0) + 1
+  self.known_left = self.known_left + 1
+  if self.o.keep then
+    self.trials[trial.number] = trial
+  end
+  return canonical
+end
+
+--- A trial of an earlier run that will change no more.
+function Runner:take_over(trial)
+  remember(self, trial)
+  if self.cache then
+    self.cache:put(trial)
+  end
+  count(self, trial)
+  tell(self, trial)
+end
+
+--- Goes on where an earlier run of the sweep was: takes over its trials (unless take_over() was called with them
+--- already), and has those run that have not ended.
 ---@param journal moonsand.sweep.Journal
 ---@param only_failed boolean
 function Runner:resume(journal, only_failed)
@@ -387,22 +409,14 @@ function Runner:resume(journal, only_failed)
   end
   self.asked = journal.last
   for _, trial in ipairs(journal.trials) do
-    local canonical = key.canonical(trial.params)
-    self.known[canonical] = (self.known[canonical] or 0) + 1
-    self.known_left = self.known_left + 1
-    if self.o.keep then
-      self.trials[trial.number] = trial
-    end
     if open[trial] then
-      complete_trial(self, trial, canonical)
+      complete_trial(self, trial, remember(self, trial))
       trial.state, trial.attempts = "waiting", trial.attempts or 0
       push(self, trial)
     elseif records.is_finished(trial) then
-      if self.cache then
-        self.cache:put(trial)
-      end
-      count(self, trial)
-      tell(self, trial)
+      self:take_over(trial)
+    else
+      remember(self, trial)
     end
   end
   self.only_pending = only_failed
