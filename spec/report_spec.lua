@@ -388,6 +388,18 @@ describe("a report", function()
     assert.same({ 1, 2, 3, 4 }, out[1].numbers)
   end)
 
+  it("has the sweep's own counts when the trials were not kept", function()
+    local counts = { done = 1000, complete = 900, pruned = 60, failed = 40, failures = { oom = 30, lost = 10 } }
+    local _, data = written {
+      trials = { trial { number = 7 } }, meta = { kept = false, started = 100, ended = 150, counts = counts },
+    }
+    assert.equal(1000, data.counts.total)
+    assert.equal(900, data.counts.complete)
+    assert.equal(20, data.times.rate)
+    assert.same({ "oom", "lost" }, { data.failures[1].reason, data.failures[2].reason })
+    assert.matches("did not keep its trials", data.notes[1], 1, true)
+  end)
+
   it("shows sections of plugins, whatever they hold", function()
     local _, data = written(stand_in.new(3), { sections = {
       { title = "A", text = "one\n\ntwo", columns = { "x", "y" }, rows = { { 1, "b" }, { x = 3, y = 0 / 0 }, "z" } },

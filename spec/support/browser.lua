@@ -14,7 +14,8 @@ function M.open(seconds)
   assert(os.execute(("mkdir -m 700 %s && mkfifo %s/in"):format(dir, dir)))
   -- The protocol's messages end in NUL bytes; lines are what Lua reads well.
   local reader = assert(io.popen(([[
-    unset LD_PRELOAD; HOME=%s timeout -k 5 %d chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
+    unset LD_PRELOAD
+    HOME=%s timeout -k 5 %d chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
       --user-data-dir=%s/profile --no-first-run --disable-extensions --disable-background-networking \
       --disable-component-update --remote-debugging-pipe 3<%s/in 4>&1 >/dev/null 2>%s/log | stdbuf -o0 tr '\0' '\n']]
     ):format(dir, seconds or 180, dir, dir, dir), "r"))

@@ -152,9 +152,11 @@ end
 -- What is about all trials, not only those that the page gets.
 local function overview(study, meta, trials)
   local windows, why = facts.walkforward(meta.walkforward)
+  local counts = facts.counts(trials)
+  local failures = facts.not_kept(meta, counts, facts.failures(trials))
   return {
-    counts = facts.counts(trials), times = facts.times(meta, trials), origin = facts.origin(meta),
-    failures = facts.failures(trials), walkforward = windows and { windows = windows } or { why = why },
+    counts = counts, times = facts.times(meta, trials, counts), origin = facts.origin(meta), failures = failures,
+    walkforward = windows and { windows = windows } or { why = why },
     importance = asked.importance(study), robust = asked.robust(study, trials), warnings = warnings_of(study, meta),
     stopped = facts.stopped(meta.stopped),
   }
@@ -200,6 +202,9 @@ function M.build(study, given, level)
   if #shown < #trials then
     notes[#notes + 1] = ("%d of %d trials are in this page: the best, each that was the best so far, and an even share "
       .. "of the others. Counts, failures and times are those of all."):format(#shown, #trials)
+  end
+  if meta.kept == false then
+    notes[#notes + 1] = "The sweep did not keep its trials; the best is here, and the counts are those of all."
   end
   if over then
     notes[#notes + 1] = ("Only the first %d different messages of trials are kept."):format(most_messages)

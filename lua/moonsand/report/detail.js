@@ -12,7 +12,7 @@ function pairList(title, list, row) {
 
 // JSON of the parameters, for the next run.
 function paramsJson(row) {
-  const out = {};
+  const out = Object.create(null);
   for (const c of params) {
     if (!c.has(row)) continue;
     out[c.name] = c.labels ? c.text(row) : c.odd && c.odd[row] !== undefined ? c.odd[row] : c.at(row);

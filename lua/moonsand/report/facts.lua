@@ -123,11 +123,42 @@ function M.counts(trials)
   return out
 end
 
+--- The sweep's own counts, for a study whose trials were not kept (meta.kept is false): total, by state, by reason.
+---@param meta table
+---@param counts table from counts(); changed
+---@param failures table from failures(); of the few trials there are
+---@return table failures
+function M.not_kept(meta, counts, failures)
+  local given = meta.counts
+  if meta.kept ~= false or type(given) ~= "table" then
+    return failures
+  end
+  counts.total = math.tointeger(given.done) or counts.total
+  for _, name in ipairs { "complete", "pruned", "failed", "cached" } do
+    counts[name] = math.tointeger(given[name]) or counts[name]
+  end
+  local out = {}
+  for reason, n in pairs(type(given.failures) == "table" and given.failures or {}) do
+    if type(reason) == "string" and math.tointeger(n) and n > 0 then
+      local shown = M.show(reason, 80) or "not said"
+      out[#out + 1] = { reason = shown, count = n, numbers = {}, messages = {}, distinct = 0 }
+    end
+  end
+  table.sort(out, function(a, b)
+    if a.count ~= b.count then
+      return a.count > b.count
+    end
+    return a.reason < b.reason
+  end)
+  return out
+end
+
 --- When it ran and for how long; from the trials where the study does not say.
 ---@param meta table
 ---@param trials table[]
+---@param counts table of all trials, kept or not
 ---@return { started: number?, ended: number?, wall_s: number?, rate: number? }
-function M.times(meta, trials)
+function M.times(meta, trials, counts)
   local started, ended = number(meta.started), number(meta.ended)
   local wall = number(meta.elapsed_s) or number(meta.wall_s)
   if not (started and (ended or wall)) then
@@ -142,11 +173,7 @@ function M.times(meta, trials)
     started, ended = started or first, ended or last
   end
   wall = wall or started and ended and ended >= started and ended - started or nil
-  local done = 0
-  for _, trial in ipairs(trials) do
-    local state = trial.state
-    done = done + ((state == "complete" or state == "pruned" or state == "failed") and 1 or 0)
-  end
+  local done = counts.complete + counts.pruned + counts.failed
   return { started = started, ended = ended, wall_s = wall, rate = wall and wall > 0 and done / wall or nil }
 end
 

@@ -69,15 +69,15 @@ function failuresSection() {
       bar.style.width = `${Math.max(0.5, g.count / most * 100)}%`;
       const inPage = g.numbers.filter((n) => rowOfNumber.has(n));
       return el("div", { class: "reason" },
-        el("h3", {}, g.reason, REASONS[g.reason] ? el("small", {}, ` ${REASONS[g.reason]}`) : null),
+        el("h3", {}, g.reason, Object.hasOwn(REASONS, g.reason) ? el("small", {}, ` ${REASONS[g.reason]}`) : null),
         el("p", { class: "track-line" }, el("span", { class: "track" }, bar),
           el("b", {}, `${num(g.count)} (${num(100 * g.count / all, 3)} %)`)),
         g.messages.length ? el("ul", { class: "messages" }, g.messages.map((m) =>
           el("li", {}, el("q", {}, m.text), m.count > 1 ? el("small", {}, ` ${num(m.count)} times`) : null))) : null,
         g.distinct > g.messages.length
           ? el("p", { class: "aside" }, `and ${plural(g.distinct - g.messages.length, "other message")}`) : null,
-        el("p", { class: "numbers-line" }, "Trials: ", inPage.map((n) => [trialButton(n), " "]),
-          g.count > inPage.length ? `and ${num(g.count - inPage.length)} more` : null));
+        inPage.length ? el("p", { class: "numbers-line" }, "Trials: ", inPage.map((n) => [trialButton(n), " "]),
+          g.count > inPage.length ? `and ${num(g.count - inPage.length)} more` : null) : null);
     })));
 }
 
