@@ -377,7 +377,8 @@ return sweep
 local moonsand = require "moonsand"
 return { space = { x = moonsand.uniform(0, 1) }, objective = "x", sampler = "random",
   executor = moonsand.executors.noop { f = function(p) return p end } }]])
-    status, _, err = run("sweep", endless, "--dry-run")
+    status, out, err = run("sweep", endless, "--dry-run")
+    assert.equal("", out)
     assert.equal(125, status)
     assert.matches("this space has no end: give max_trials", err)
     status, out = run("sweep", endless, "--dry-run", "--max-time", "10s")
@@ -403,7 +404,8 @@ return { space = { a = r, b = r, c = r, d = r }, objective = "a", where = functi
       { { py }, "no --param is given" },
       { { py, "--param", "a=1:2:1" }, "--objective is missing" },
       { { py, "--param", "a=1:2", "--objective", "x", "--jobs", "0" }, "--jobs 0: write a number of workers" },
-      { { py, "--param", "a=1:2:1", "--objective", "x", "--seed", "x" }, '--seed: "x" is not a whole number' },
+      { { py, "--param", "a=1:2:1", "--objective", "x", "--seed", "x" }, '--seed: "x" is not a number' },
+      { { py, "--param", "a=1:2:1", "--objective", "x", "--seed", "1.5" }, '--seed: "1.5" is not a whole number' },
       { { py, "--param", "a=1:2:1", "--objective", "x", "--target", "x" }, '--target: "x" is not a number' },
       { { py, "--param", "a=1:2:1", "--objective", "x", "--resume" }, "--resume needs --journal" },
       { { py, "--param", "a=1:2:1", "--objective", "x", "--resume", "some" }, "'failed'" },

@@ -5,6 +5,8 @@
 #
 # MOONSAND_BENCH_SAMPLES: how often each contender runs (default 20).
 # MOONSAND_BENCH_BUILDS: the same for builds that take a minute (default 3).
+# MOONSAND_BENCH_TRIALS: trials without a program that a sample of bench/sweeps.lua has (2000), _MANY: that are streamed
+# and read again (100000).
 # MOONSAND_BENCH_WARM: of what fork mode and pools are compared with (default 200), _SLOW: where it takes a second (50).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -1,7 +1,8 @@
 /* Signals that ask a program to end, counted instead of raised.
  *
- * lua5.4 turns the first Ctrl-C into an error in the middle of whatever runs, and the second one ends the process.
- * A command that finishes what it has begun needs neither; it looks at the count between two steps of the loop. */
+ * lua5.4 turns the first Ctrl-C into an error in the middle of whatever runs, and the second one
+ * ends the process. A command that finishes what it has begun needs neither; it looks at the count
+ * between two steps of the loop. */
 #include "lbinding.h"
 
 #include <signal.h>

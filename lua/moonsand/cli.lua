@@ -1,4 +1,5 @@
---- The command line: `moonsand run|sweep|trials|report|engine|doctor|clean|image`. Everything that prints is here and below.
+--- The command line: `moonsand run|sweep|trials|report|engine|doctor|clean|image`. Everything that prints is here and
+--- below.
 local argparse = require "argparse"
 local errors = require "moonsand.errors"
 local moonsand = require "moonsand"

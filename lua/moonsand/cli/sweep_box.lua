@@ -4,6 +4,7 @@ local common = require "moonsand.cli.common"
 local imports = require "moonsand.cli.sweep_imports"
 local moonsand = require "moonsand"
 local program = require "moonsand.program"
+local term = require "moonsand.cli.term"
 
 local M = {}
 
@@ -95,8 +96,12 @@ local function probe(engine, o, modules, note)
   return good
 end
 
-local function start(engine, o, note)
+local function start(engine, o, note, quiet)
   local told
+  if not quiet then
+    term.progress("getting workers ready" .. (o.preload and ": " .. table.concat(o.preload, ", ") or ""))
+  end
+  local _ <close> = setmetatable({}, { __close = term.clear })
   o.on_pool = function(event)
     if event.type == "fell_back" and not told then
       told = true
@@ -141,7 +146,7 @@ function M.open(engine, args, given, box_given, note)
   o.data = args.data_map and next(args.data_map) and args.data_map or o.data
   if o.mode ~= "fork" then
     o.pool = args.jobs or o.pool or "auto"
-    local box, err = start(engine, o, note)
+    local box, err = start(engine, o, note, args.quiet)
     return box or error(err, 0)
   end
   o.workers = args.jobs or o.workers or given.jobs or given.workers or "auto"
@@ -152,7 +157,7 @@ function M.open(engine, args, given, box_given, note)
   if given.script and given.script:lower():find "%.lua$" then
     o.language = o.language or "lua"
   end
-  local box, err, final = start(engine, o, note)
+  local box, err, final = start(engine, o, note, args.quiet)
   if box or final or #modules == 0 or not ours then
     return box or error(err, 0)
   end
@@ -161,11 +166,11 @@ function M.open(engine, args, given, box_given, note)
   if #o.preload == 0 then
     o.preload = nil
   end
-  box, err = start(engine, o, note)
+  box, err = start(engine, o, note, args.quiet)
   if not box and o.preload then
     note(("nothing is loaded ahead of time: %s"):format(err.message))
     o.preload = nil
-    box, err = start(engine, o, note)
+    box, err = start(engine, o, note, args.quiet)
   end
   return box or error(err, 0)
 end
