@@ -86,9 +86,8 @@ static int sync_directory(const moonsand_journal *j, moonsand_error **err)
 static int open_file(moonsand_journal *j, moonsand_error **err)
 {
     bool read_only = j->mode == MOONSAND_JOURNAL_READ;
-    j->fd =
-        open(j->path,
-             OPEN_FLAGS | (read_only ? O_RDONLY : O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW), 0666);
+    int how = read_only ? O_RDONLY : O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW;
+    j->fd = open(j->path, OPEN_FLAGS | how, 0666);
     if (j->fd < 0) {
         int why = errno;
         if (why == ELOOP)
