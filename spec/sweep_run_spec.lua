@@ -610,6 +610,16 @@ describe("a sweep", function()
     assert.is_true(seen[9].rate > 0 and seen[1].eta_s > 0 and seen[9].eta_s == 0)
   end)
 
+  it("has the same best trial as its study, whichever came first", function()
+    local sweep = moonsand.sweep { space = { n = moonsand.range(1, 6) }, objective = "v" }
+    local study = assert(sweep:run(noop { jobs = 6, f = function(p)
+      moonsand.sleep((7 - p.n) * 0.004)
+      return { v = p.n > 1 and 5 or 1 }
+    end }))
+    assert.equal(2, study:best().number)
+    assert.equal(2, sweep:progress().best.number)
+  end)
+
   it("streams trials that are not kept", function()
     local n = 0
     local study = assert(run { keep = false, on_trial = function(trial)

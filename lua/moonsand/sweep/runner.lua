@@ -99,6 +99,8 @@ local function better(self, trial)
     return false
   elseif not best then
     return true
+  elseif trial.value == best.value then
+    return trial.number < best.number -- as study:best() has it
   elseif self.goals[1].maximize then
     return trial.value > best.value
   end
