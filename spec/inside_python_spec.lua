@@ -126,6 +126,18 @@ print("alive")]], { on_report = function()
         assert.equal(2, seen)
       end)
 
+      it("writes into no file that has got the pipe's number", function()
+        local value, r = run([[
+import moonsand, os
+open("prices.csv", "w").write("1,2\n")
+fd = os.open("prices.csv", os.O_RDONLY)
+os.dup2(fd, 15)
+moonsand.report(1)
+moonsand.result({"text": open("prices.csv").read()})]], { on_report = function() end })
+        assert.equal("1,2\n", value.text)
+        assert.equal(0, r.reports)
+      end)
+
       it("takes what numpy and pandas would give", function()
         local value = run(stand_ins .. [==[
 import moonsand, decimal, enum, fractions, pathlib

@@ -130,10 +130,12 @@ static bool place_reports(struct ends *e)
 {
     if (e->reports < 0)
         return true;
-    if (e->trouble == MS_REPORTS_FD)
-        e->trouble = fcntl(e->trouble, F_DUPFD_CLOEXEC, 3);
-    if (e->trouble < 0)
-        return false;
+    if (e->trouble == MS_REPORTS_FD) {
+        int other = fcntl(e->trouble, F_DUPFD_CLOEXEC, 3);
+        if (other < 0)
+            return false;
+        e->trouble = other;
+    }
     return e->reports == MS_REPORTS_FD ? fcntl(MS_REPORTS_FD, F_SETFD, 0) == 0
                                        : dup2(e->reports, MS_REPORTS_FD) >= 0;
 }
@@ -205,6 +207,7 @@ void program_start(struct agent *a)
     (void)fcntl(err[0], F_SETPIPE_SZ, PIPE_SIZE);
     set_nonblock(out[0]);
     set_nonblock(err[0]);
+    set_nonblock(trouble[0]);
     if (with_stdin)
         set_nonblock(in[1]);
     if (with_reports)
@@ -252,8 +255,12 @@ void program_exec_result(struct agent *a)
                                                      "cannot confine"};
     struct trouble t = {0, 0};
     ssize_t n = read(a->exec_fd, &t, sizeof t);
-    if (n < 0 && errno == EINTR)
+    if (n < 0 && (errno == EINTR || (errno == EAGAIN && !a->ended)))
         return;
+    /* It was killed before it took its job out of the socket: the next program there would take it.
+     */
+    if (n < 0 && errno == EAGAIN && a->server.pid > 0 && a->server.odd == NULL)
+        a->server.odd = "server";
     close(a->exec_fd);
     a->exec_fd = -1;
     if (n == (ssize_t)sizeof t && t.step >= 0 && t.step < STEP_COUNT)

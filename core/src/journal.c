@@ -207,12 +207,13 @@ static int put(moonsand_journal *j, const char *line, size_t len)
 
 static int sync_data(moonsand_journal *j, moonsand_error **err)
 {
-    int rc;
-    do
-        rc = fdatasync(j->fd);
-    while (rc != 0 && errno == EINTR);
+    int rc = 0;
+    while (j->sync_errno == 0 && (rc = fdatasync(j->fd)) != 0 && errno == EINTR)
+        ;
     if (rc != 0)
-        return ms_fail_errno(err, errno,
+        j->sync_errno = errno;
+    if (j->sync_errno != 0)
+        return ms_fail_errno(err, j->sync_errno,
                              "%s: what was written last may not outlive a power failure", j->path);
     j->unsynced = false;
     j->synced_ns = ms_now_ns();
@@ -273,8 +274,10 @@ int moonsand_journal_close(moonsand_journal *j, moonsand_error **err)
         if (j->sync_ns != UINT64_MAX)
             rc = sync_data(j, err);
     }
-    if (j->fd >= 0)
-        close(j->fd);
+    /* Some file systems tell only now that there was no room. */
+    if (j->fd >= 0 && close(j->fd) != 0 && errno != EINTR && rc == 0 &&
+        j->mode != MOONSAND_JOURNAL_READ)
+        rc = ms_fail_errno(err, errno, "%s: what was written last may be lost", j->path);
     ms_free(j->buf);
     ms_free(j->path);
     ms_free(j);

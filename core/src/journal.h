@@ -21,6 +21,7 @@ struct moonsand_journal {
     uint64_t sync_ns;
     int64_t synced_ns;
     bool unsynced;
+    int sync_errno; /* of the first fdatasync that failed: a later one may say 0 all the same */
 };
 
 /* Every byte belongs to UTF-8, and none is NUL. */

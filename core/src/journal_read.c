@@ -124,9 +124,14 @@ int moonsand_journal_next(moonsand_journal *j, const char **line, size_t *len, m
     if (j->at_end && j->mode != MOONSAND_JOURNAL_READ)
         return 0;
     char *found;
+    /* Of a line that was not whole at the last call: its writer may have taken it away since. */
+    bool stale = j->mode == MOONSAND_JOURNAL_READ;
     while ((found = j->end == j->scanned
                         ? NULL
                         : memchr(j->buf + j->scanned, '\n', j->end - j->scanned)) == NULL) {
+        if (stale)
+            j->end = j->start;
+        stale = false;
         j->scanned = j->end;
         int more = read_more(j, err);
         if (more < 0)

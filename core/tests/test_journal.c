@@ -407,6 +407,15 @@ static void following(void)
     is_str(lines_of(j), "other|", "what stands there later is read anew");
     is_str(lines_of(j), "", "and once");
     moonsand_journal_close(j, NULL);
+
+    put_file(path, "one\ntwo\nthr", 11);
+    j = open_good(path, MOONSAND_JOURNAL_READ);
+    const char *line;
+    size_t len;
+    is_int(moonsand_journal_next(j, &line, &len, NULL), 0, "the buffer holds half a line, too");
+    put_file(path, "one\ntwo\nfour\n", 13);
+    is_str(lines_of(j), "two|four|", "which its writer took away before it was read");
+    moonsand_journal_close(j, NULL);
 }
 
 /* Records until one fails; how many were kept. All of it must be in the file, and no more. */

@@ -28,8 +28,11 @@ static void note(int number)
 
 static void release(void)
 {
-    for (size_t i = 0; i < COUNT; i++)
-        sigaction(asking[i].number, &before[i], NULL);
+    for (size_t i = 0; i < COUNT; i++) {
+        struct sigaction now;
+        if (sigaction(asking[i].number, NULL, &now) == 0 && now.sa_handler == note)
+            sigaction(asking[i].number, &before[i], NULL); /* else it is somebody else's by now */
+    }
     catching = false;
 }
 
@@ -45,7 +48,7 @@ static int catch_signals(lua_State *L)
         memset(&ours, 0, sizeof ours);
         ours.sa_handler = note;
         ours.sa_flags = SA_RESTART;
-        sigemptyset(&ours.sa_mask);
+        sigfillset(&ours.sa_mask); /* no count gets lost */
         caught = 0;
         last = 0;
         for (size_t i = 0; i < COUNT; i++) {

@@ -60,6 +60,7 @@ def report(step, **metrics):
     """Tells the host how far it is: report(3, loss=0.25). Does nothing where nobody listens."""
     import json
     import os
+    import stat
 
     path = os.environ.get("MOONSAND_REPORTS")
     line = dict(_plain("report", metrics), step=_value("report", "step", step))
@@ -73,6 +74,8 @@ def report(step, **metrics):
     except OSError:
         return  # a process that did not inherit the pipe, or closed it
     try:
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            return  # the pipe was closed, and a file of the program's own has got its number
         while data:
             data = data[os.write(fd, data):]
     except OSError:
