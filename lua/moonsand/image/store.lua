@@ -216,11 +216,24 @@ local function shown(ref)
   return type(ref) == "table" and ref.id or ref
 end
 
+local look_tries = 5
+
+-- Podman looks for an image's parents among all images, and fails when one of these goes at that moment.
+local function others_went(err)
+  return err.status == 500 and err.message:find("failed to convert", 1, true) ~= nil
+end
+
 local function look(engine, path)
-  local answer, err = engine:request { path = "/images/" .. path .. "/json" }
-  if answer then
-    return read_facts(answer)
-  elseif missing(err) then
+  local answer, err
+  for _ = 1, look_tries do
+    answer, err = engine:request { path = "/images/" .. path .. "/json" }
+    if answer then
+      return read_facts(answer)
+    elseif not others_went(err) then
+      break
+    end
+  end
+  if missing(err) then
     err.code = "not_found"
   end
   return nil, err
