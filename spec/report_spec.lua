@@ -451,6 +451,21 @@ describe("a report", function()
     assert.same({ "x.html" }, files())
   end)
 
+  -- By way of a link and a pipe of our own, so that nobody's device is lost if the wrong thing is replaced.
+  it("writes to a device or a pipe and leaves it in its place", function()
+    local study = stand_in.new(3)
+    assert(os.execute(("cd '%s' && ln -s /dev/null null && mkfifo pipe"):format(dir)))
+    assert.is_true(report.write(study, dir .. "/null"))
+    -- It ends by itself, should nobody write to the pipe.
+    local reader = assert(io.popen(("timeout 20 cat '%s/pipe'"):format(dir)))
+    assert.is_true(report.write(study, dir .. "/pipe"))
+    local got = reader:read "a"
+    reader:close()
+    assert.matches("^<!DOCTYPE html>.*</html>%s*$", got)
+    assert.same({ "null", "pipe" }, files())
+    assert.is_true(os.execute(("cd '%s' && test -c null && test -p pipe"):format(dir)))
+  end)
+
   it("blames the caller's line for misuse", function()
     local study = stand_in.new(3)
     local here = "^spec/report_spec%.lua:%d+: "
