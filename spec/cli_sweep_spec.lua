@@ -452,6 +452,31 @@ return { space = { z = { 1 } }, objective = "z", executor = require "moonsand".e
     assert.equal(40, #assert(moonsand.study(journal)))
   end)
 
+  it("refuses a report in a journal's place, however that is spelled", function()
+    local file, journal, cache = plain_sweep("over", 0), dir .. "/over.jsonl", dir .. "/cache.jsonl"
+    assert(os.execute("mkdir -p " .. dir .. "/sub"))
+    for _, report in ipairs { journal, dir .. "//over.jsonl", dir .. "/sub/../over.jsonl", dir .. "/./cache.jsonl" } do
+      local status, out, err = run("sweep", file, "--journal", journal, "--report", report, "--cache", cache)
+      assert.equal(125, status, report)
+      assert.equal("", out)
+      assert.truthy(err:find("--report " .. json.encode(report) .. ": that is the journal", 1, true), err)
+      assert.is_nil(read(journal))
+    end
+    local status, _, err = run("sweep", file, "--journal", journal, "--report", dir .. "/sub/over.jsonl", "-q")
+    assert.equal(0, status, err)
+    local before = read(journal)
+    assert(os.execute(("cd '%s' && ln -s over.jsonl link && ln over.jsonl hard"):format(dir)))
+    for _, report in ipairs { journal, dir .. "/sub/../over.jsonl", dir .. "/link", dir .. "/hard" } do
+      status, _, err = run("report", journal, "-o", report)
+      assert.equal(125, status, report)
+      assert.truthy(err:find("that is the journal", 1, true), err)
+      status, _, err = run("sweep", file, "--journal", journal, "--resume", "--report", report)
+      assert.equal(125, status, report)
+      assert.truthy(err:find("that is the journal", 1, true), err)
+    end
+    assert.equal(before, read(journal))
+  end)
+
   it("runs with --resume failed only what failed", function()
     local journal = dir .. "/mended.jsonl"
     local file = plain_sweep("mended", 0)

@@ -1,4 +1,5 @@
 --- What sweep the command line means: a Lua file that says it, or a program and options. Nothing is run here.
+local common = require "moonsand.cli.common"
 local moonsand = require "moonsand"
 local options = require "moonsand.options"
 local params = require "moonsand.cli.sweep_params"
@@ -196,6 +197,21 @@ end
 ---@field report string?
 ---@field name string what the sweep is called
 
+-- The journals that this sweep writes or reads are not to be lost at its end.
+local function check_report(plan)
+  if not plan.report then
+    return
+  end
+  local cache = plan.given.cache
+  local journals = type(cache) == "table" and { table.unpack(cache) } or { type(cache) == "string" and cache or nil }
+  journals[#journals + 1] = plan.given.journal
+  for _, journal in ipairs(journals) do
+    if type(journal) == "string" then
+      common.keep_journal("--report", plan.report, journal)
+    end
+  end
+end
+
 --- The plan of a command line. Raises for what makes no sense.
 ---@param args table
 ---@return moonsand.cli.Plan
@@ -218,6 +234,7 @@ function M.of(args)
     plan.given.data = args.datasets
   end
   plan.report = args.report or plan.report
+  check_report(plan)
   return plan
 end
 
