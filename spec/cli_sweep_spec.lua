@@ -386,6 +386,45 @@ return { space = { x = moonsand.uniform(0, 1) }, objective = "x", sampler = "ran
     assert.matches("no end of their own: give %-%-max%-trials", out)
   end)
 
+  it("lets no plugin do anything with --dry-run but give its sampler", function()
+    local kept = write("kept.csv", "of the last sweep\n")
+    local heard = dir .. "/heard"
+    local plugin = write("first.lua", ([[
+return { api = 1, name = "first", setup = function(host)
+  for _, event in ipairs { "run", "trial", "end" } do
+    host:on(event, function() io.open(%q, "a"):write(event, "\n"):close() end)
+  end
+  host:policy("halt", function() return "it wants no more" end)
+  host:sampler("first", function()
+    return { name = "first", setup = function(self, ctx) self.space, self.n = ctx.space, -1 end,
+      ask = function(self) self.n = self.n + 1 return self.space:at(self.n) end }
+  end)
+end }]]):format(heard))
+    local more = ("plugins = { { 'csv', path = %q }, %q }, keep = false,"):format(kept, plugin)
+    for _, sampler in ipairs { "grid", "first" } do
+      local status, out, err = run("sweep", plain_sweep("plugged", 0, more), "--dry-run", "--json", "--jobs", "1",
+        "--sampler", sampler)
+      assert.equal(0, status, err)
+      assert.equal(3, #json.decode(out).tried_s)
+      assert.equal("of the last sweep\n", read(kept))
+      assert.is_nil(read(heard))
+    end
+  end)
+
+  it("puts --jobs and --no-journal above what the file says", function()
+    local journal = dir .. "/unwanted.jsonl"
+    local file = plain_sweep("above", 0, ("workers = 2, journal = %q, resume = true,"):format(journal))
+    local status, out, err = run("sweep", file, "--jobs", "1", "--no-journal", "--json")
+    assert.equal(0, status, err)
+    assert.is_nil(json.decode(out).journal)
+    assert.is_nil(read(journal))
+    for _, word in ipairs { "--journal=x.jsonl", "--resume" } do
+      status, _, err = run("sweep", file, "--no-journal", word)
+      assert.equal(125, status)
+      assert.matches("exclude each other", err)
+    end
+  end)
+
   it("counts a grid that is far too large to write out", function()
     local status, out, err = run("sweep", write("large.lua", [[
 local moonsand = require "moonsand"

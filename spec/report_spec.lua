@@ -466,6 +466,17 @@ describe("a report", function()
     assert.is_true(os.execute(("cd '%s' && test -c null && test -p pipe"):format(dir)))
   end)
 
+  it("is given up at Ctrl-C, whatever the study was busy with", function()
+    local study = stand_in.new(3)
+    function study.importance()
+      error("interrupted!", 0)
+    end
+    local good, err = pcall(report.write, study, path)
+    assert.is_false(good)
+    assert.equal("interrupted!", err)
+    assert.same({}, files())
+  end)
+
   it("blames the caller's line for misuse", function()
     local study = stand_in.new(3)
     local here = "^spec/report_spec%.lua:%d+: "

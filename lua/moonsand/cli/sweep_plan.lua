@@ -218,8 +218,18 @@ end
 function M.of(args)
   local plan = args.file:lower():find "%.lua$" and from_lua(args) or from_options(args)
   plan.name = base_name(args.file)
-  for name, value in pairs(overrides(args)) do
+  local given = overrides(args)
+  for name, value in pairs(given) do
     plan.given[name] = value
+  end
+  if given.jobs then
+    plan.given.workers = nil -- its other name, in the file
+  end
+  if args.no_journal then
+    if args.journal or args.resume then
+      error(("--no-journal and --%s exclude each other"):format(args.journal and "journal" or "resume"), 0)
+    end
+    plan.given.journal, plan.given.resume = nil, nil
   end
   if args.resume then
     plan.given.resume = args.resume[1] or true

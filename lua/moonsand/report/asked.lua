@@ -1,6 +1,7 @@
 --- What a report asks a study for. A study that lacks a method, or whose method fails, costs that part of the page
 --- only; in its place stands why.
 local curves = require "moonsand.report.curves"
+local errors = require "moonsand.errors"
 local facts = require "moonsand.report.facts"
 local text = require "moonsand.text"
 
@@ -11,7 +12,7 @@ local longest_name, most_params = 80, 40
 -- Points of all curves together that the tests of luck are worth while waiting for: a second or two.
 local most_points = 4000000
 
---- What study:name(...) returns, at most two values; nil and why when that is nothing.
+--- What study:name(...) returns, at most two values; nil and why when that is nothing. Raises Ctrl-C only.
 ---@param study table
 ---@param name string
 ---@return any value, any more
@@ -24,6 +25,9 @@ function M.ask(study, name, ...)
   end
   local good, value, more = pcall(method, study, ...)
   if not good then
+    if errors.is_interrupt(value) then
+      error(value, 0)
+    end
     return nil, ("%s() failed: %s"):format(name, facts.show(value) or type(value))
   elseif value == nil then
     return nil, ("%s() has no answer%s"):format(name, more and ": " .. (facts.show(more, 500) or "?") or ".")
