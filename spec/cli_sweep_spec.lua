@@ -584,6 +584,15 @@ describe("moonsand trials and report", function()
     assert.is_nil(read(dir .. "/other.html"):find("<b>t</b>", 1, true))
   end)
 
+  it("fail when what they print cannot be written", function()
+    for _, words in ipairs { "trials '%s'", "trials '%s' --csv", "trials '%s' --json", "report '%s'", "--version" } do
+      local line = "exec lua5.4 bin/moonsand " .. words:format(journal) .. " >/dev/full"
+      local r = assert(command.run({ "sh", "-c", line }, { timeout = E.patience(60), env = env }))
+      assert.equal(125, r.exit_code, line)
+      assert.matches("cannot write to the standard output: No space left", r.stderr)
+    end
+  end)
+
   it("tell what cannot be", function()
     for _, case in ipairs {
       { { "report", journal, "--x", "nonsense" }, "no such parameter (it has x, y)" },
@@ -591,6 +600,8 @@ describe("moonsand trials and report", function()
       { { "report", dir .. "/none.jsonl" }, "none.jsonl" },
       { { "report", plain_sweep("nojournal", 0) }, "nojournal.lua" },
       { { "trials", dir .. "/none.jsonl" }, "none.jsonl" },
+      { { "trials", journal, "--metric", "Hieght" }, '--metric "Hieght": no trial has it; did you mean "height"?' },
+      { { "trials", journal, "--metric", "Sharpe Ratio" }, "no trial has it; there are height, x" },
       { { "trials", journal, "--top", "0" }, "--top" },
       { { "trials", journal, "--top", "x" }, "--top" },
       { { "trials", journal, "--failed", "--state", "complete" }, "exclude each other" },
