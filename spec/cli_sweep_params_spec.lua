@@ -80,6 +80,17 @@ describe("--where", function()
     assert.equal(pi, math.pi)
   end)
 
+  it("knows the methods of texts, and no random numbers", function()
+    assert.is_true(params.where("kind:upper() == 'A' and #kind == 1", space) { kind = "a" })
+    for _, text in ipairs { "math.random() < 2", "math.randomseed(1) == nil" } do
+      assert.has_error(function()
+        params.where(text, space) { fast = 1 }
+      end)
+    end
+    assert.is_true(params.where("math.random == nil and math.randomseed == nil", space) {})
+    assert.is_function(math.random)
+  end)
+
   it("tells what is no expression", function()
     for _, text in ipairs { "fast <", "fast != slow", "fast<slow) or (true", "return true", "\27Lua", "" } do
       local ok, err = pcall(params.where, text, space)

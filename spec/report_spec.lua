@@ -286,6 +286,30 @@ describe("a report", function()
     assert.equal(1, data.best)
   end)
 
+  it("leaves the front of many trials with three objectives to who asks for it", function()
+    local asked, trials = 0, {}
+    local study = {
+      trials = trials, meta = { objective = { { "a", "maximize" }, { "b", "maximize" }, { "c", "maximize" } } },
+      pareto = function()
+        asked = asked + 1
+        return { trials[1] }
+      end,
+    }
+    for i = 1, 3000 do
+      trials[i] = trial { number = i, values = { i, -i, 0 } }
+    end
+    local _, data = written(study, { max_trials = 10 })
+    assert.same({ 1 }, data.pareto)
+    trials[3001] = trial { number = 3001, values = { 3001, -3001, 0 } }
+    _, data = written(study, { max_trials = 10 })
+    assert.same({}, data.pareto)
+    assert.equal(1, asked)
+    assert.matches("than in all 3 objectives are left out.*among 3001; study:pareto%(%) does", data.notes[2])
+    study.meta.objective[3] = nil
+    _, data = written(study, { max_trials = 10 })
+    assert.same({ 1 }, data.pareto)
+  end)
+
   it("has an empty study, too", function()
     local _, data = written { trials = {} }
     assert.equal(0, data.rows)

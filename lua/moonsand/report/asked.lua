@@ -77,11 +77,23 @@ function M.importance(study)
   }
 end
 
+-- With three objectives or more, most trials may be on the front, and each is held against all of those: a second.
+local most_compared = 3000
+
 --- Numbers of the trials that none is better than in all objectives.
 ---@param study table
 ---@param by table<integer, table> trials by number
----@return integer[]
-function M.pareto(study, by)
+---@param objectives integer how many there are
+---@param complete integer trials that are
+---@return integer[] numbers
+---@return string? why there are none
+function M.pareto(study, by, objectives, complete)
+  if objectives < 2 then
+    return {}
+  elseif objectives > 2 and complete > most_compared then
+    return {}, ("The trials that none is better than in all %d objectives are left out, for they take too long to find "
+      .. "among %d; study:pareto() does."):format(objectives, complete)
+  end
   local out, given = {}, M.ask(study, "pareto")
   for i, trial in ipairs(type(given) == "table" and given or {}) do
     if type(trial) == "table" and by[trial.number] and i <= 200 then
