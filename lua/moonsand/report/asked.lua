@@ -62,12 +62,7 @@ function M.importance(study)
       add(k, v)
     end
   end
-  table.sort(out, function(a, b)
-    if a.value ~= b.value then
-      return a.value > b.value
-    end
-    return a.name < b.name
-  end)
+  facts.most_first(out, "value", "name")
   if #out == 0 then
     return { why = "importance() named no parameter." }
   end
