@@ -73,6 +73,22 @@ describe("moonsand trials and report", function()
     end
   end)
 
+  -- Of names of one directory in /proc: nothing can be replaced there, should that be tried.
+  it("write the page where the standard output goes, a file too, and leave its name in its place", function()
+    for _, name in ipairs { "/proc/self/fd/1", "/dev/fd/1", "/dev//./fd/1" } do
+      for _, where in ipairs { ">'%s/page'", "| cat >'%s/page'" } do
+        local line = ("lua5.4 bin/moonsand report '%s' -o %s %s"):format(journal, name, where:format(dir))
+        local r = assert(command.run({ "sh", "-c", line }, { timeout = E.patience(60), env = env }))
+        assert.equal("", r.stderr)
+        assert.matches("^<!DOCTYPE html>.*</html>%s*$", read(dir .. "/page"))
+      end
+    end
+    local line = ("echo before >'%s/log'; lua5.4 bin/moonsand report '%s' -o /dev/fd/1 --json >>'%s/log'"):format(dir,
+      journal, dir)
+    assert(command.run({ "sh", "-c", line }, { timeout = E.patience(60), env = env }))
+    assert.matches('^before\n<!DOCTYPE html>.*</html>%s*{"report":.*}\n$', read(dir .. "/log"))
+  end)
+
   it("tell what cannot be", function()
     for _, case in ipairs {
       { { "report", journal, "--x", "nonsense" }, "no such parameter (it has x, y)" },

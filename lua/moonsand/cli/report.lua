@@ -56,9 +56,10 @@ function M.main(args)
   if not ok then
     error(err, 0)
   end
+  io.stdout:seek "end" -- behind the page, when that is where it went
   if args.json then
     common.print_json { report = path, trials = #study }
-  else
+  elseif not path:find "^/dev/" and not path:find "^/proc/" then
     io.stdout:write(term.line(path), "\n")
   end
   return 0
