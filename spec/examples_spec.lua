@@ -18,12 +18,12 @@ teardown(function()
   os.execute("rm -rf " .. dir)
 end)
 
-local function run(words, more)
+local function run(words, more, cwd)
   local env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   for k, v in pairs(more or {}) do
     env[k] = v
   end
-  local r = assert(command.run(words, { timeout = E.patience(280), env = env }))
+  local r = assert(command.run(words, { timeout = E.patience(280), env = env, cwd = cwd }))
   return r.exit_code, r.stdout, r.stderr
 end
 
@@ -54,20 +54,46 @@ local function check_grid(journal)
   assert.is_true(math.abs(best.series.equity[2148] - best.value) < 1e-6)
 end
 
+-- What the plugin csv has written: the trials in the order in which they ended.
+local function check_csv(path)
+  local file = assert(io.open(path))
+  assert.equal("number,state,reason,attempts,wall_s,value,message,n1,n2,# Trades,Max. Drawdown [%]", file:read "l")
+  local seen, count = {}, 0
+  for line in file:lines() do
+    local number, attempts, value, n1, n2, trades, drawdown =
+      line:match "^(%d+),complete,,(%d+),[%d.]+,([%d.]+),,(%d+),(%d+),(%d+),(%-[%d.]+)$"
+    assert.truthy(number, line)
+    assert.is_true(tonumber(attempts) <= 3, line)
+    assert.is_nil(seen[number], line)
+    seen[number], count = true, count + 1
+    if n1 == "10" and n2 == "15" then
+      assert.is_true(math.abs(tonumber(value) - 77829.05462) < 1e-5, line)
+      assert.equal("152", trades)
+      assert.is_true(math.abs(tonumber(drawdown) + 44.55387069) < 1e-7, line)
+    end
+  end
+  file:close()
+  assert.equal(50, count)
+end
+
 local function no_index(err)
   return err:find("the package index cannot be reached", 1, true) ~= nil
 end
 
 describe("the sweep of a moving average crossover on GOOG", function()
-  it("has the known best of 50, from a file, with a report", function()
-    local journal, report = dir .. "/grid.jsonl", dir .. "/grid.html"
-    local status, out, err = sweep("docker", "grid.lua", "--journal", journal, "--report", report)
+  it("has the known best of 50, from a file, with a report and a CSV file", function()
+    local journal, report, root = dir .. "/grid.jsonl", dir .. "/grid.html", os.getenv "PWD"
+    -- From a directory of its own, where its files go.
+    local status, out, err = run({ "lua5.4", root .. "/bin/moonsand", "sweep", root .. "/examples/sweeps/grid.lua",
+      "--engine", E.url.docker, "--journal", journal },
+      { MOONSAND_IMAGE = E.image, LUA_PATH = (package.path:gsub("%./", root .. "/")) }, dir)
     if no_index(err) then
       return pending "no package index can be reached"
     end
     assert.equal(0, status, err)
     assert.matches("\n +%d+ +complete +77829%.05 +10 +15 ", out)
     check_grid(journal)
+    check_csv(dir .. "/grid.csv")
     local page = assert(io.open(report))
     assert.is_true(#page:read "a" > 100000)
     page:close()

@@ -1,4 +1,4 @@
--- The report as a file: what is in it, what is not, and how it gets there. report_browser_spec.lua looks at it.
+-- What is in a report and what is not. report_file_spec.lua: how it gets there; report_browser_spec.lua looks at it.
 local choose = require "moonsand.report.choose"
 local curves = require "moonsand.report.curves"
 local encode = require "moonsand.report.encode"
@@ -286,6 +286,30 @@ describe("a report", function()
     assert.equal(1, data.best)
   end)
 
+  it("leaves the front of many trials with three objectives to who asks for it", function()
+    local asked, trials = 0, {}
+    local study = {
+      trials = trials, meta = { objective = { { "a", "maximize" }, { "b", "maximize" }, { "c", "maximize" } } },
+      pareto = function()
+        asked = asked + 1
+        return { trials[1] }
+      end,
+    }
+    for i = 1, 3000 do
+      trials[i] = trial { number = i, values = { i, -i, 0 } }
+    end
+    local _, data = written(study, { max_trials = 10 })
+    assert.same({ 1 }, data.pareto)
+    trials[3001] = trial { number = 3001, values = { 3001, -3001, 0 } }
+    _, data = written(study, { max_trials = 10 })
+    assert.same({}, data.pareto)
+    assert.equal(1, asked)
+    assert.matches("than in all 3 objectives are left out.*among 3001; study:pareto%(%) does", data.notes[2])
+    study.meta.objective[3] = nil
+    _, data = written(study, { max_trials = 10 })
+    assert.same({ 1 }, data.pareto)
+  end)
+
   it("has an empty study, too", function()
     local _, data = written { trials = {} }
     assert.equal(0, data.rows)
@@ -409,46 +433,6 @@ describe("a report", function()
     assert.same({ { 1, "b" }, { 3, ("%.10g"):format(0 / 0) }, { "z", "" } }, data.sections[1].rows)
     assert.same({ { 1, 2, 3 } }, data.sections[2].rows)
     assert.equal("Section 3", data.sections[3].title)
-  end)
-
-  it("replaces the file as a whole or not at all", function()
-    local study = stand_in.new(3)
-    assert(report.write(study, path))
-    local before = read()
-    assert(report.write(study, path, { title = "Another" }))
-    assert.matches("<h1>Another</h1>", read(), 1, true)
-    assert.same({ "x.html" }, files())
-
-    local ok, err = report.write(study, dir .. "/none/x.html")
-    assert.is_nil(ok)
-    assert.equal("io", err.code)
-    assert.matches("none/x.html", err.message, 1, true)
-    assert(os.execute("mkdir " .. dir .. "/d"))
-    ok, err = report.write(study, dir .. "/d")
-    assert.is_nil(ok)
-    assert.equal("io", err.code)
-    assert.same({ "d", "x.html" }, files())
-    assert.is_true(#before > 0)
-  end)
-
-  it("leaves the old file when the disk is full", function()
-    if not os.execute "test -w /dev/full" then
-      pending "there is no /dev/full"
-      return
-    end
-    local study, open = stand_in.new(3), io.open
-    assert(report.write(study, path, { title = "Old" }))
-    io.open = function(name, mode) -- luacheck: ignore 122
-      return open(name:find "%.part$" and "/dev/full" or name, mode)
-    end
-    local good, ok, err = pcall(report.write, study, path, { title = "New" })
-    io.open = open -- luacheck: ignore 122
-    assert.is_true(good)
-    assert.is_nil(ok)
-    assert.equal("io", err.code)
-    assert.matches("No space left", err.message, 1, true)
-    assert.matches("<h1>Old</h1>", read(), 1, true)
-    assert.same({ "x.html" }, files())
   end)
 
   it("blames the caller's line for misuse", function()

@@ -1,4 +1,4 @@
---- All 50 pairs of averages of a moving average crossover on GOOG, with a report:
+--- All 50 pairs of averages of a moving average crossover on GOOG, with a report, and a CSV file that grows meanwhile:
 ---
 ---     moonsand sweep examples/sweeps/grid.lua
 ---
@@ -15,6 +15,7 @@ return {
   end,
   objective = "Equity Final [$]",
   report = "grid.html",
+  plugins = { { "retry", times = 2 }, { "csv", path = "grid.csv", metrics = { "# Trades", "Max. Drawdown [%]" } } },
 }, {
   image = moonsand.images.backtesting { backtesting = "0.6.6", pandas = "2.2.3", numpy = "2.2.6" },
 }

@@ -12,12 +12,22 @@ M.failed, M.interrupted = 125, 130
 
 local commands = { "run", "sweep", "trials", "report", "engine", "doctor", "clean", "image" }
 
+-- What was printed has reached nobody when this fails.
+local function flushed(status)
+  local ok, why = io.stdout:flush()
+  if ok then
+    return status
+  end
+  term.complain("cannot write to the standard output: " .. why)
+  return M.failed
+end
+
 --- The parser, with one command of each module moonsand.cli.*.
 function M.parser()
   local parser = argparse("moonsand", "Runs code that nobody trusts in containers.")
   parser:flag("--version", "Print the version and exit."):action(function()
     io.stdout:write("moonsand ", moonsand.version, "\n")
-    os.exit(0)
+    os.exit(flushed(0))
   end)
   parser:command_target "command"
   parser:require_command(true)
@@ -71,8 +81,7 @@ function M.main(argv)
   end, args)
   term.clear()
   if done then
-    io.stdout:flush()
-    return status
+    return flushed(status)
   elseif errors.is_interrupt(status) then
     io.stderr:write "interrupted\n"
     return M.interrupted

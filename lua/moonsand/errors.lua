@@ -63,7 +63,7 @@ function M.nearest(word, names)
   for _, name in ipairs(names) do
     -- The distance is never less than the difference in length: a word of 64 KiB costs nothing.
     if math.abs(#word - #name) < best_distance then
-      local d = M.distance(word:lower(), name)
+      local d = M.distance(word:lower(), name:lower())
       if d < best_distance then
         best, best_distance = name, d
       end

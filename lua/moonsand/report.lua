@@ -11,6 +11,7 @@ local core = require "moonsand.core"
 local data = require "moonsand.report.data"
 local encode = require "moonsand.report.encode"
 local errors = require "moonsand.errors"
+local file = require "moonsand.study.file"
 local options = require "moonsand.options"
 
 local M = {}
@@ -124,33 +125,8 @@ local function html(study, given, level)
   return (files.page:gsub("{{([%l_]+)}}", values))
 end
 
-local function put(path, text)
-  -- Beside it, then renamed: a reader finds the old page or the new one, and a full disk costs neither.
-  local mark, failure = core.sha256(("%s %s %s %s"):format(path, core.monotonic(), os.time(), {}))
-  if not mark then
-    return nil, failure
-  end
-  local part = ("%s.%s.part"):format(path, mark:sub(1, 12))
-  local f, why = io.open(part, "w")
-  if not f then
-    return errors.fail("io", ("cannot write the report: %s; is its directory there, and writable?"):format(why))
-  end
-  local ok
-  ok, why = f:write(text)
-  local closed, close_why = f:close()
-  if ok and closed then
-    ok, why = os.rename(part, path)
-  elseif ok then
-    ok, why = closed, close_why
-  end
-  if not ok then
-    os.remove(part)
-    return errors.fail("io", ("cannot write the report %s: %s"):format(path, why))
-  end
-  return true
-end
-
---- Writes the report of a study. The file at path is replaced as a whole or not at all.
+--- Writes the report of a study. The file at path is replaced as a whole or not at all; a device or a pipe there
+--- (/dev/stdout) is written to.
 --- Raises for options that do not exist and for what is no study; the world returns nil, err.
 ---@param study table { trials = list or method, meta = table?, best =, importance =, pareto =, warnings = }
 ---@param path string
@@ -167,7 +143,9 @@ function M.write(study, path, given)
   if not text then
     return nil, err
   end
-  return put(path, text)
+  return file.write(path, function(put)
+    put(text)
+  end)
 end
 
 return M

@@ -35,6 +35,8 @@ local function check_parameter(study, option, name)
 end
 
 function M.main(args)
+  local path = args.output or args.journal:gsub("%.jsonl?$", "") .. ".html"
+  common.keep_journal("--output", path, args.journal)
   local study, err = moonsand.study(args.journal)
   if not study then
     error(err, 0)
@@ -46,7 +48,6 @@ function M.main(args)
     curves = curves or {}
     curves[i] = options.count("--curve", given)
   end
-  local path = args.output or args.journal:gsub("%.jsonl?$", "") .. ".html"
   local ok
   ok, err = study:report(path, {
     title = args.title or (args.journal:match "([^/]+)/*$" or args.journal):gsub("%.jsonl?$", ""), curves = curves,
@@ -55,9 +56,10 @@ function M.main(args)
   if not ok then
     error(err, 0)
   end
+  io.stdout:seek "end" -- behind the page, when that is where it went
   if args.json then
     common.print_json { report = path, trials = #study }
-  else
+  elseif not path:find "^/dev/" and not path:find "^/proc/" then
     io.stdout:write(term.line(path), "\n")
   end
   return 0

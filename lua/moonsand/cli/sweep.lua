@@ -238,6 +238,7 @@ local function write_report(study, plan, note)
     return true
   end
   local ok, err = study:report(plan.report, { title = plan.name })
+  io.stdout:seek "end" -- behind the page, when that is where it went
   if not ok then
     note(("the report cannot be written: %s"):format(err.message))
   end

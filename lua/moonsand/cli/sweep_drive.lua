@@ -1,8 +1,8 @@
 --- Runs a sweep while the terminal is told and Ctrl-C is listened to; and tries three trials for an estimate.
 local core = require "moonsand.core"
 local errors = require "moonsand.errors"
-local live = require "moonsand.cli.live"
 local moonsand = require "moonsand"
+local plugins = require "moonsand.sweep.plugin"
 local sched = require "moonsand.sched"
 
 local M = {}
@@ -60,39 +60,6 @@ end
 ---@field jobs integer
 ---@field seconds number? of all together
 
-local most_counted, samples = 1000000, 20000
-
---- How many points there are that `where` admits: all are looked at, or so many of them.
----@param space moonsand.Space
----@return integer? count, boolean counted
-local function points_of(space)
-  local size = space:size()
-  if not size then
-    return nil, false
-  elseif size <= most_counted then
-    local n = 0
-    for i = 0, size - 1 do
-      local point = space:at(i)
-      if point then
-        local admitted, err = space:admits(point)
-        if admitted == nil and err then
-          error(err, 0)
-        end
-        n = n + (admitted and 1 or 0)
-      end
-    end
-    return n, true
-  end
-  local n = 0
-  local whole = math.tointeger(size) or math.maxinteger
-  for i = 1, samples do
-    -- Evenly over all of it: a sample by chance would need no seed that anybody wants to give.
-    local point = space:at((whole - 1) // samples * i)
-    n = n + (point and space:admits(point) and 1 or 0)
-  end
-  return math.floor(size / samples * n), false
-end
-
 --- The trials that a sweep will have, without running any.
 ---@param given table options of moonsand.sweep
 ---@param space moonsand.Space
@@ -101,7 +68,7 @@ function M.count(given, space)
   local sampler = type(given.sampler) == "table" and given.sampler.name or given.sampler or "grid"
   local most, points, counted = given.max_trials, nil, true
   if sampler == "grid" or sampler == "random" then
-    points, counted = points_of(space)
+    points, counted = space:count()
   end
   if points and most then
     return math.min(points, most), counted or most <= points
@@ -109,7 +76,48 @@ function M.count(given, space)
   return points or most, counted or points == nil
 end
 
---- Runs three trials, for real, and leaves nothing of them.
+-- Plugins that give their samplers and pruners and nothing else: what they do on events is theirs to do with a sweep
+-- that is meant, such as to begin a file anew.
+local function silent(given)
+  local function nothing() end
+  local function host_of(host)
+    local quiet = { on = nothing, policy = nothing, exporter = nothing, section = nothing }
+    return setmetatable(quiet, { __index = function(_, name)
+      local value = host[name]
+      return type(value) == "function" and function(_, ...)
+        return value(host, ...)
+      end or value
+    end })
+  end
+  local out = {}
+  for i, entry in ipairs(given or {}) do
+    local with = { entry }
+    if type(entry) == "table" and entry.setup == nil then
+      with = {}
+      for k, v in pairs(entry) do
+        with[k] = v
+      end
+    end
+    local plugin = with[1]
+    if type(plugin) == "string" then
+      plugin = plugins.read(plugin, 0) or plugin
+    end
+    if type(plugin) == "table" and type(plugin.setup) == "function" then
+      local copy = {}
+      for k, v in pairs(plugin) do
+        copy[k] = v
+      end
+      function copy.setup(host, opts)
+        return plugin.setup(host_of(host), opts)
+      end
+      with[1] = copy
+    end
+    out[i] = with
+  end
+  return out
+end
+
+--- Runs three trials, for real, and leaves nothing of them. No plugin hears of it.
 ---@param given table options of moonsand.sweep
 ---@param box moonsand.Sandbox
 ---@param line_of fun(sweep: table): moonsand.cli.Live
@@ -119,13 +127,15 @@ function M.estimate(given, box, space, line_of)
   for k, v in pairs(given) do
     few[k] = v
   end
-  few.journal, few.resume, few.cache, few.plugins, few.on_trial = nil, nil, nil, nil, nil
+  few.journal, few.resume, few.cache, few.plugins, few.on_trial, few.keep = nil, nil, nil, nil, nil, nil
   few.max_trials = math.min(3, given.max_trials or 3)
   local trials, counted = M.count(given, space)
   local began = core.monotonic()
   local good, sweep = pcall(moonsand.sweep, few)
-  if not good then -- one of the plugins has the sampler
-    few.plugins = given.plugins
+  if errors.is_interrupt(sweep) then
+    error(sweep, 0)
+  elseif not good then -- one of the plugins has the sampler
+    few.plugins = silent(given.plugins)
     sweep = moonsand.sweep(few)
   end
   local line <close> = line_of(sweep)
@@ -153,7 +163,5 @@ function M.estimate(given, box, space, line_of)
   end
   return out
 end
-
-M.seconds = live.seconds
 
 return M

@@ -137,16 +137,18 @@ function M.space(list)
   return space
 end
 
--- Copies: what an expression changes is gone with it.
+-- Copies: what an expression changes is gone with it. Without random and randomseed, whose state is everybody's.
 local function math_copy()
   local copy = {}
   for name, value in pairs(math) do
     copy[name] = value
   end
+  copy.random, copy.randomseed = nil, nil
   return copy
 end
 
---- The function of a --where expression. It sees the parameters and math, nothing else.
+--- The function of a --where expression. It sees the parameters, the methods of those that are texts (kind:upper()),
+--- and math without random and randomseed; nothing else.
 ---@param text string "fast<slow"
 ---@param space table<string, any> of M.space
 ---@return fun(params: table): boolean

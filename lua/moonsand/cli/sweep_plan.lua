@@ -1,4 +1,5 @@
 --- What sweep the command line means: a Lua file that says it, or a program and options. Nothing is run here.
+local common = require "moonsand.cli.common"
 local moonsand = require "moonsand"
 local options = require "moonsand.options"
 local params = require "moonsand.cli.sweep_params"
@@ -196,14 +197,39 @@ end
 ---@field report string?
 ---@field name string what the sweep is called
 
+-- The journals that this sweep writes or reads are not to be lost at its end.
+local function check_report(plan)
+  if not plan.report then
+    return
+  end
+  local cache = plan.given.cache
+  local journals = type(cache) == "table" and { table.unpack(cache) } or { type(cache) == "string" and cache or nil }
+  journals[#journals + 1] = plan.given.journal
+  for _, journal in ipairs(journals) do
+    if type(journal) == "string" then
+      common.keep_journal("--report", plan.report, journal)
+    end
+  end
+end
+
 --- The plan of a command line. Raises for what makes no sense.
 ---@param args table
 ---@return moonsand.cli.Plan
 function M.of(args)
   local plan = args.file:lower():find "%.lua$" and from_lua(args) or from_options(args)
   plan.name = base_name(args.file)
-  for name, value in pairs(overrides(args)) do
+  local given = overrides(args)
+  for name, value in pairs(given) do
     plan.given[name] = value
+  end
+  if given.jobs then
+    plan.given.workers = nil -- its other name, in the file
+  end
+  if args.no_journal then
+    if args.journal or args.resume then
+      error(("--no-journal and --%s exclude each other"):format(args.journal and "journal" or "resume"), 0)
+    end
+    plan.given.journal, plan.given.resume = nil, nil
   end
   if args.resume then
     plan.given.resume = args.resume[1] or true
@@ -218,6 +244,7 @@ function M.of(args)
     plan.given.data = args.datasets
   end
   plan.report = args.report or plan.report
+  check_report(plan)
   return plan
 end
 

@@ -1,5 +1,6 @@
 --- moonsand trials JOURNAL: what a sweep's journal holds, as a table, JSON or CSV.
 local csv = require "moonsand.study.csv"
+local errors = require "moonsand.errors"
 local jsonl = require "moonsand.study.jsonl"
 local live = require "moonsand.cli.live"
 local moonsand = require "moonsand"
@@ -113,6 +114,13 @@ function M.text(trials, metrics)
   return table.concat(lines, "\n") .. "\n"
 end
 
+local function print(...)
+  local ok, why = io.stdout:write(...)
+  if not ok then
+    error("cannot write to the standard output: " .. why, 0)
+  end
+end
+
 local function print_csv(study)
   local columns, err = wide.columns(study, {})
   if not columns then
@@ -122,12 +130,12 @@ local function print_csv(study)
   for j, column in ipairs(columns) do
     row[j] = csv.cell(column.name)
   end
-  io.stdout:write(table.concat(row, ","), "\r\n")
+  print(table.concat(row, ","), "\r\n")
   for _, trial in ipairs(study) do
     for j, column in ipairs(columns) do
       row[j] = csv.cell(column.get(trial))
     end
-    io.stdout:write(table.concat(row, ","), "\r\n")
+    print(table.concat(row, ","), "\r\n")
   end
 end
 
@@ -146,22 +154,48 @@ local function chosen(study, args)
   return state and study:filter(state) or study
 end
 
+local most_named = 10
+
+-- A column with nothing in it would look like an answer.
+local function check_metrics(study, wanted)
+  local names = #wanted > 0 and names_of(study:trials(), "metrics") or {}
+  if #names == 0 then
+    return -- of a sweep that has just begun, say
+  end
+  local known = {}
+  for _, name in ipairs(names) do
+    known[name] = true
+  end
+  for _, name in ipairs(wanted) do
+    if not known[name] then
+      local near, some = errors.nearest(name, names), {}
+      for i = 1, math.min(#names, most_named) do
+        some[i] = text.harmless(names[i], 60)
+      end
+      error(("--metric %s: no trial has it; %s"):format(options.show(name), near and "did you mean "
+        .. options.show(text.harmless(near, 60)) .. "?" or "there are " .. table.concat(some, ", ")
+        .. (#names > #some and (" and %d more"):format(#names - #some) or "")), 0)
+    end
+  end
+end
+
 function M.main(args)
   local all, err = moonsand.study(args.journal)
   if not all then
     error(err, 0)
   end
+  check_metrics(all, args.metric)
   local study = chosen(all, args)
   if args.json then
     for _, trial in ipairs(study) do
-      io.stdout:write(jsonl.line(trial), "\n")
+      print(jsonl.line(trial), "\n")
     end
   elseif args.csv then
     print_csv(study)
   elseif #study == 0 then
-    io.stdout:write(#all == 0 and "the journal has no trials yet\n" or "no such trials\n")
+    print(#all == 0 and "the journal has no trials yet\n" or "no such trials\n")
   else
-    io.stdout:write(M.text(study, args.metric))
+    print(M.text(study, args.metric))
   end
   return 0
 end

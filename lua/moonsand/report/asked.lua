@@ -1,6 +1,7 @@
 --- What a report asks a study for. A study that lacks a method, or whose method fails, costs that part of the page
 --- only; in its place stands why.
 local curves = require "moonsand.report.curves"
+local errors = require "moonsand.errors"
 local facts = require "moonsand.report.facts"
 local text = require "moonsand.text"
 
@@ -11,7 +12,7 @@ local longest_name, most_params = 80, 40
 -- Points of all curves together that the tests of luck are worth while waiting for: a second or two.
 local most_points = 4000000
 
---- What study:name(...) returns, at most two values; nil and why when that is nothing.
+--- What study:name(...) returns, at most two values; nil and why when that is nothing. Raises Ctrl-C only.
 ---@param study table
 ---@param name string
 ---@return any value, any more
@@ -24,6 +25,9 @@ function M.ask(study, name, ...)
   end
   local good, value, more = pcall(method, study, ...)
   if not good then
+    if errors.is_interrupt(value) then
+      error(value, 0)
+    end
     return nil, ("%s() failed: %s"):format(name, facts.show(value) or type(value))
   elseif value == nil then
     return nil, ("%s() has no answer%s"):format(name, more and ": " .. (facts.show(more, 500) or "?") or ".")
@@ -58,12 +62,7 @@ function M.importance(study)
       add(k, v)
     end
   end
-  table.sort(out, function(a, b)
-    if a.value ~= b.value then
-      return a.value > b.value
-    end
-    return a.name < b.name
-  end)
+  facts.most_first(out, "value", "name")
   if #out == 0 then
     return { why = "importance() named no parameter." }
   end
@@ -73,11 +72,23 @@ function M.importance(study)
   }
 end
 
+-- With three objectives or more, most trials may be on the front, and each is held against all of those: a second.
+local most_compared = 3000
+
 --- Numbers of the trials that none is better than in all objectives.
 ---@param study table
 ---@param by table<integer, table> trials by number
----@return integer[]
-function M.pareto(study, by)
+---@param objectives integer how many there are
+---@param complete integer trials that are
+---@return integer[] numbers
+---@return string? why there are none
+function M.pareto(study, by, objectives, complete)
+  if objectives < 2 then
+    return {}
+  elseif objectives > 2 and complete > most_compared then
+    return {}, ("The trials that none is better than in all %d objectives are left out, for they take too long to find "
+      .. "among %d; study:pareto() does."):format(objectives, complete)
+  end
   local out, given = {}, M.ask(study, "pareto")
   for i, trial in ipairs(type(given) == "table" and given or {}) do
     if type(trial) == "table" and by[trial.number] and i <= 200 then

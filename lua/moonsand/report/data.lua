@@ -178,7 +178,7 @@ function M.build(study, given, level)
   end
   local best = best_of(study, ranked, by)
   local curved, missing = chosen(given.curves, ranked, by)
-  local pareto = #objectives > 1 and asked.pareto(study, by) or {}
+  local pareto, no_pareto = asked.pareto(study, by, #objectives, #ranked)
   local wanted = {}
   for _, trial in ipairs(curved) do
     wanted[trial] = true
@@ -203,6 +203,7 @@ function M.build(study, given, level)
     notes[#notes + 1] = ("%d of %d trials are in this page: the best, each that was the best so far, and an even share "
       .. "of the others. Counts, failures and times are those of all."):format(#shown, #trials)
   end
+  notes[#notes + 1] = no_pareto
   if meta.kept == false then
     notes[#notes + 1] = "The sweep did not keep its trials; the best is here, and the counts are those of all."
   end

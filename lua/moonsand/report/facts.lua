@@ -30,6 +30,21 @@ function M.show(value, max)
   return #parts > 0 and text.harmless(table.concat(parts, ", "), max) or nil
 end
 
+--- Sorts in place: those with the most of `amount` first, equal ones by `name`.
+---@param list table[]
+---@param amount string field with a number
+---@param name string field with what differs between any two
+---@return table[] list
+function M.most_first(list, amount, name)
+  table.sort(list, function(a, b)
+    if a[amount] ~= b[amount] then
+      return a[amount] > b[amount]
+    end
+    return a[name] < b[name]
+  end)
+  return list
+end
+
 local function number(value)
   return type(value) == "number" and value == value and value > -math.huge and value < math.huge and value or nil
 end
@@ -144,13 +159,7 @@ function M.not_kept(meta, counts, failures)
       out[#out + 1] = { reason = shown, count = n, numbers = {}, messages = {}, distinct = 0 }
     end
   end
-  table.sort(out, function(a, b)
-    if a.count ~= b.count then
-      return a.count > b.count
-    end
-    return a.reason < b.reason
-  end)
-  return out
+  return M.most_first(out, "count", "reason")
 end
 
 --- When it ran and for how long; from the trials where the study does not say.
@@ -205,26 +214,17 @@ function M.failures(trials)
     end
   end
   for _, group in ipairs(out) do
-    local place = {}
     for i, entry in ipairs(group.messages) do
-      place[entry] = i
+      entry.place = i
     end
-    table.sort(group.messages, function(a, b)
-      if a.count ~= b.count then
-        return a.count > b.count
-      end
-      return place[a] < place[b]
-    end)
+    M.most_first(group.messages, "count", "place")
     group.distinct, group.said = #group.messages, nil
     group.messages = table.move(group.messages, 1, math.min(3, #group.messages), 1, {})
-  end
-  table.sort(out, function(a, b)
-    if a.count ~= b.count then
-      return a.count > b.count
+    for _, entry in ipairs(group.messages) do
+      entry.place = nil -- not for the page
     end
-    return a.reason < b.reason
-  end)
-  return out
+  end
+  return M.most_first(out, "count", "reason")
 end
 
 local function bound(value)

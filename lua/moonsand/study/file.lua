@@ -23,6 +23,23 @@ local function cannot(path, why)
   return errors.fail("io", ("cannot write %s: %s"):format(options.show(path), tostring(why)), { op = "export" })
 end
 
+-- /dev/stdout, /dev/fd/3, /proc/self/fd/3: whatever they lead to, a file even (`> page.html`), the names themselves are
+-- the system's, and root could replace them.
+local function is_system(path)
+  path = path:gsub("/%.?/+", "/"):gsub("/%.?/+", "/")
+  return path:find "^/proc/" ~= nil or path:find "^/dev/" ~= nil and not path:find "^/dev/shm/"
+end
+
+-- What must keep its place: nil for what a file may replace.
+local function lasting(path)
+  local facts = core.stat(path)
+  if facts and is_system(path) then
+    return "stream of the system"
+  elseif facts and facts.type == "other" then
+    return "device or pipe"
+  end
+end
+
 --- Gives make() a new name in the directory of `path`, and moves what it made there to `path`. What is there now
 --- stays until then, and for ever when make() fails; nothing is left of the new one then.
 --- A link to a file is replaced, not followed.
@@ -32,9 +49,10 @@ end
 ---@return moonsand.Error? err code "io"
 function M.replace(path, make)
   local facts = core.stat(path)
-  if facts and facts.type ~= "file" then
+  local kind = lasting(path) or facts and facts.type ~= "file" and facts.type
+  if kind then
     -- A rename would take the place of a device or a pipe, which is never what is meant.
-    return cannot(path, "it is no regular file but a " .. (facts.type == "other" and "device or pipe" or facts.type))
+    return cannot(path, "it is no regular file but a " .. kind)
   end
   local part = unguessable(path)
   if not part then
@@ -80,8 +98,8 @@ local function writer(file)
   end, flush
 end
 
-local function fill(path, produce)
-  local file, why = io.open(path, "wb")
+local function fill(path, mode, produce)
+  local file, why = io.open(path, mode)
   if not file then
     return nil, why
   end
@@ -98,22 +116,21 @@ local function fill(path, produce)
   return closed, close_why
 end
 
---- Writes what produce() puts. A device or a pipe (/dev/stdout) is written to as it is.
+--- Writes what produce() puts. A device or a pipe is written to as it is, and what /dev/stdout leads to at its end.
 ---@param path string
 ---@param produce fun(put: fun(text: string): boolean) put returns false when there is no use in going on
 ---@return boolean? ok
 ---@return moonsand.Error? err code "io": the disk is full, or the directory is not there or not writable
 function M.write(path, produce)
-  local facts = core.stat(path)
-  if facts and facts.type == "other" then
-    local ok, why = fill(path, produce)
+  if lasting(path) then
+    local ok, why = fill(path, "ab", produce)
     if not ok then
       return cannot(path, why)
     end
     return true
   end
   return M.replace(path, function(part)
-    return fill(part, produce)
+    return fill(part, "wb", produce)
   end)
 end
 

@@ -1,0 +1,152 @@
+--- What Ctrl-C, and SIGTERM, leave of a sweep.
+local C = require "spec.support.sweep_cli"
+local E = require "spec.support.engines"
+local command = require "moonsand.command"
+local moonsand = require "moonsand"
+
+local env, plain_sweep, read, run, write = C.env, C.plain_sweep, C.read, C.run, C.write
+local dir
+
+setup(function()
+  dir = C.begin()
+end)
+
+teardown(C.finish)
+
+--- Starts the program; returns its handle, and a function that sends it a signal.
+local function started(...)
+  local pidfile = os.tmpname()
+  local words = { "sh", "-c", "echo $$ >" .. pidfile .. "; exec lua5.4 bin/moonsand \"$@\"", "sh", ... }
+  local handle = assert(command.start(words, { timeout = E.patience(120), env = env }))
+  local function send(signal)
+    local pid = read(pidfile):match "%d+"
+    assert(os.execute(("kill -%s %s"):format(signal, pid)))
+  end
+  return handle, send, pidfile
+end
+
+local function records(journal)
+  return select(2, (read(journal) or ""):gsub("\n", ""))
+end
+
+--- Waits until there are so many lines in the journal.
+local function wait_for(journal, lines)
+  local due = moonsand.monotonic() + E.patience(60)
+  while records(journal) < lines do
+    assert(moonsand.monotonic() < due, "the sweep does not get on")
+    moonsand.sleep(0.02)
+  end
+end
+
+local function states_of(journal)
+  local states = {}
+  for _, trial in ipairs(assert(moonsand.study(journal)):trials()) do
+    states[trial.state] = (states[trial.state] or 0) + 1
+  end
+  return states
+end
+
+describe("Ctrl-C in a sweep", function()
+  for signal, shown in pairs { INT = "once", TERM = "as SIGTERM" } do
+    it(shown .. " finishes what runs, writes the report, and resume does the rest", function()
+      local journal = ("%s/%s.jsonl"):format(dir, signal)
+      local file, report = plain_sweep("one" .. signal, 0.2), journal:gsub("jsonl$", "html")
+      local handle, send = started("sweep", file, "--journal", journal, "--report", report)
+      wait_for(journal, 12)
+      send(signal)
+      local r = assert(handle:wait())
+      assert.equal(130, r.exit_code, r.stderr)
+      assert.matches("interrupted; to go on: moonsand sweep .* %-%-resume\n", r.stderr)
+      assert.truthy(r.stderr:find(journal, 1, true))
+      assert.truthy(read(report))
+      local states = states_of(journal)
+      assert.is_nil(states.running)
+      assert.is_nil(states.waiting)
+      assert.is_true(states.complete + (states.failed or 0) < 40)
+      local status, out, err = run("sweep", file, "--journal", journal, "--resume")
+      assert.equal(0, status, err)
+      assert.matches("38 complete, 2 failed", out)
+      for _, trial in ipairs(assert(moonsand.study(journal)):trials()) do
+        assert.equal(1, trial.attempts, "trial " .. trial.number .. " ran twice")
+      end
+    end)
+  end
+
+  it("kills with a second one, and resume works after it", function()
+    local journal = dir .. "/twice.jsonl"
+    local file = plain_sweep("twice", 0.3)
+    local handle, send = started("sweep", file, "--journal", journal)
+    wait_for(journal, 8)
+    send "INT"
+    moonsand.sleep(0.05)
+    send "INT"
+    local r = assert(handle:wait())
+    assert.equal(130, r.exit_code, r.stderr)
+    local status, out, err = run("sweep", file, "--journal", journal, "--resume")
+    assert.equal(0, status, err)
+    assert.matches("40 trials in .*38 complete, 2 failed", out)
+  end)
+
+  it("on a terminal comes from the keyboard, and the line is drawn there", function()
+    local journal = dir .. "/pty.jsonl"
+    local words = ("lua5.4 bin/moonsand sweep %s --journal %s"):format(plain_sweep("pty", 0.1), journal)
+    local r = assert(command.run({ "script", "-qefc", words, "/dev/null" }, {
+      timeout = E.patience(60), env = { LUA_PATH = env.LUA_PATH, LUA_CPATH = env.LUA_CPATH, TERM = "xterm" },
+    }))
+    assert.equal(0, r.exit_code)
+    assert.matches("\r\27%[K%d+ of 40 done, 2 running", r.stdout)
+    os.remove(journal)
+    local handle = assert(command.start({ "sh", "-c", "(while ! [ -s " .. journal .. " ] || [ $(wc -l <" .. journal
+      .. ") -lt 12 ]; do sleep 0.05; done; printf '\\003'; sleep 20) | script -qefc '" .. words .. "' /dev/null" }, {
+      timeout = E.patience(60), env = { LUA_PATH = env.LUA_PATH, LUA_CPATH = env.LUA_CPATH, TERM = "xterm" },
+    }))
+    r = assert(handle:wait())
+    assert.equal(130, r.exit_code, r.stdout)
+    assert.matches("ending; Ctrl%-C once more kills what runs", r.stdout)
+    assert.matches("interrupted; to go on:", r.stdout)
+    assert.is_nil(states_of(journal).running)
+  end)
+
+  E.each(describe, "with sandboxes", function(kind)
+    local script = "import time, moonsand\ntime.sleep(0.5)\nmoonsand.result({'v': moonsand.params()['x']})\n"
+
+    local function sweep_words(journal)
+      return "sweep", write("trial.py", script), "--param", "x=1:30:1", "--objective", "v", "--journal", journal,
+        "--jobs", "2", "--engine", E.url[kind], "--image", E.image
+    end
+
+    it("once finishes what runs, and nothing is left", function()
+      local before = #E.containers(kind)
+      local journal = ("%s/box-%s.jsonl"):format(dir, kind)
+      local handle, send = started(sweep_words(journal))
+      wait_for(journal, 6)
+      send "INT"
+      local r = assert(handle:wait())
+      assert.equal(130, r.exit_code, r.stderr)
+      local states = states_of(journal)
+      assert.is_nil(states.running)
+      assert.is_nil(states.failed)
+      assert.equal(before, #E.containers(kind))
+    end)
+
+    it("twice kills, nothing is left, and resume does the rest", function()
+      local before = #E.containers(kind)
+      local journal = ("%s/box-twice-%s.jsonl"):format(dir, kind)
+      local handle, send = started(sweep_words(journal))
+      wait_for(journal, 6)
+      send "INT"
+      moonsand.sleep(0.05)
+      send "INT"
+      local r = assert(handle:wait())
+      assert.equal(130, r.exit_code, r.stderr)
+      assert.equal(before, #E.containers(kind))
+      local words = { sweep_words(journal) }
+      words[#words + 1] = "--resume"
+      local status, out, err = run(table.unpack(words))
+      assert.equal(0, status, err)
+      assert.matches("30 complete, 0 failed", out)
+      assert.equal(30, #assert(moonsand.study(journal)))
+      assert.equal(before, #E.containers(kind))
+    end)
+  end)
+end)

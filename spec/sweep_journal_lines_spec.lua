@@ -1,0 +1,174 @@
+--- What the lines of a sweep's journal can say: what programs write is hostile, and reading is fast.
+local J = require "spec.support.journals"
+local core = require "moonsand.core"
+local journal = require "moonsand.sweep.journal"
+local json = require "moonsand.json"
+local trials = require "moonsand.sweep.trial"
+
+local path, fails, open, text, trial, write = J.path, J.fails, J.open, J.text, J.trial, J.write
+local nan = 0 / 0
+
+setup(J.begin)
+
+teardown(J.finish)
+
+describe("what a program says", function()
+  local harmful = "\27[2J\u{202e}evil\u{200b} \u{200b} x\u{9b}1m\xff\0\n"
+
+  local function check(t)
+    for name, v in pairs(t.metrics) do
+      for _, s in ipairs { name, type(v) == "string" and v or "" } do
+        assert.is_true(utf8.len(s) ~= nil and #s <= 1000 and not s:find "[%c\127]" and not s:find "\u{202e}", s)
+      end
+      assert.is_true(#name <= 200)
+    end
+    assert.is_true(#t.message <= 500 and utf8.len(t.message) ~= nil and not t.message:find "%c")
+    for name, list in pairs(t.series) do
+      assert.is_true(#name <= 200 and #list <= 4096)
+    end
+  end
+
+  it("is made harmless and bounded on both ways", function()
+    local function raw()
+      local t = trial(1, "failed", {
+        reason = "error",
+        message = harmful .. ("é"):rep(5000),
+        metrics = { [harmful] = harmful, [("n"):rep(100000)] = ("v"):rep(100000), [5] = 1, t = {}, ok = 1 },
+        series = { [harmful] = { harmful }, long = {}, odd = 5 },
+      })
+      for i = 1, 10000 do
+        t.series.long[i] = i
+      end
+      for i = 1, 5000 do
+        t.metrics["m" .. i] = i
+      end
+      return t
+    end
+    local clean = trials.cleaner():trial(raw())
+    check(clean)
+    -- of 5005 metrics two that are none, and what is beyond 4096; a series that is none
+    assert.equal(2 + 907 + 1, clean.dropped)
+    assert.equal(1, clean.series.long[1])
+    assert.equal(10000, clean.series.long[4096])
+    local j <close> = open()
+    assert(j:append(clean))
+    assert(j:append(trial(2, "failed", { message = raw().message, metrics = raw().metrics, series = raw().series })))
+    local all = assert(journal.load(path))
+    assert.equal(text(clean), text(all.trials[1]), "what was clean comes back as it was")
+    check(all.trials[2])
+    -- and a journal that was written by somebody else
+    write('{"type":"sweep","version":1,"script":"\\u001b[2J"}\n{"type":"trial","number":1,"state":"failed",' ..
+      '"params":{"\\u001b":1},"message":"\\u001b[2J\\u202e","metrics":{"\\u001b[0m":"\\u0007"},' ..
+      '"series":{"\\u001b":["\\u001b"]}}\n')
+    all = assert(journal.load(path))
+    check(all.trials[1])
+    assert.is_nil(text(all):find "[%c]")
+  end)
+
+  it("is kept without its series when it is too long otherwise", function()
+    local j <close> = open()
+    local t = trial(1, "complete", { series = {}, metrics = { x = 1 } })
+    for i = 1, 64 do
+      local list = {}
+      for k = 1, 4096 do
+        list[k] = ('"'):rep(64)
+      end
+      t.series["s" .. i] = list
+    end
+    assert(j:append(t))
+    local all = assert(journal.load(path))
+    assert.equal(1, all.trials[1].metrics.x)
+    assert.is_nil(all.trials[1].series)
+  end)
+end)
+
+describe("core.Journal:record", function()
+  local function records(lines)
+    write(table.concat(lines, "\n") .. "\n")
+    return assert(core.journal(path, { mode = "read" }))
+  end
+
+  it("reads every number as what it says", function()
+    local said = {
+      "0", "-0", "0.0", "-0.0", "1.5", "-1.5", "0.1", "1e3", "1E-3", "5e-324", "1.7976931348623157e308", "1234567.125",
+      "9223372036854775807", "-9223372036854775808", "9223372036854775808", "0.30000000000000004",
+      "9007199254740993.0", "9007199254740992.5", "9007199254740993.5", "4503599627370497.5", "4503599627370496.5",
+      "0.9999999999999999999", "9999999999999999999.5", "0.000000000000000001", "1.0000000000000000001",
+      "1234567890123456789.0", "0.5000000000000000000", "100000000000000000000",
+    }
+    math.randomseed(7)
+    for i = 1, 3000 do
+      local x = (math.random() - 0.5) * 10 ^ math.random(-8, 18)
+      said[#said + 1] = ("%.17g"):format(x)
+      said[#said + 1] = ("%." .. i % 20 .. "f"):format(x)
+    end
+    local file <close> = records(said)
+    for _, s in ipairs(said) do
+      local want = tonumber(s)
+      local got = file:record()
+      assert.is_true(got == want and math.type(got) == math.type(want) and tostring(got) == tostring(want), s)
+    end
+  end)
+
+  it("takes JSON and nothing else", function()
+    for _, bad in ipairs {
+      "", " ", "01", "1.", ".5", "+1", "1e", "1e+", "--1", "0x10", "NaN", "Infinity", "nul", "nulll", "True", "1 2",
+      "[1,]", "[,1]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{,}", "{1:2}", "{null:1}", "\"", "\"\\\"",
+      "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\t\"", "[", "{", "]", "}",
+      ("["):rep(33) .. ("]"):rep(33), "1e999", ("1"):rep(70), "'a'", "/**/1",
+    } do
+      local file <close> = records { bad }
+      fails("protocol", "line 1 %(byte 0%) is not JSON %([%w ]+, byte %d+ of the line%)", file:record())
+    end
+    local file <close> = records {
+      '  [ null , { "a" : null , "b" : [ ] } ,\ttrue,"\\u00e9\\ud83d\\ude00\\/\\b\\u0000" ]\r',
+    }
+    assert.same({ json.null, { b = {} }, true, "é😀/\b\0" }, (file:record()))
+    assert.is_nil(file:record())
+  end)
+
+  it("knows what is simple", function()
+    local long = ("x"):rep(64)
+    for line, simple in pairs {
+      ['{"a":1,"b":{"c d":"e f","g":null}}'] = true, ["{}"] = true, ['{"a":"' .. long .. '"}'] = true,
+      ['{"a":{"b":{}}}'] = false, ['{"a":[]}'] = false, ["[]"] = false, ['{"a":"' .. long .. 'x"}'] = false,
+      ['{"a":" b"}'] = false, ['{"a":"b "}'] = false, ['{"a":"b  c"}'] = false, ['{"a":"é"}'] = false,
+      ['{"a":"\127"}'] = false, ['{"a":"\\n"}'] = false, ['{" ":1}'] = false, ['{"":1}'] = true,
+    } do
+      local file <close> = records { line }
+      local _, got = file:record()
+      assert.equal(simple, got, line)
+    end
+    local many = {}
+    for i = 1, 5000 do
+      many[i] = ('"%d":1'):format(i)
+    end
+    local file <close> = records { "{" .. table.concat(many, ",") .. "}" }
+    assert.is_false(select(2, file:record()))
+  end)
+end)
+
+describe("core.json_scalars", function()
+  it("writes the usual, and leaves the rest to others", function()
+    local function one(v)
+      return core.json_scalars("{", { a = v }, { "a" }, { '"a":' }, 10)
+    end
+    for value, want in pairs {
+      [5] = "5", [math.mininteger] = "-9223372036854775808", [0.1] = "0.1", [2.5] = "2.5", [true] = "true",
+      [1 / 3] = "0.33333333333333331", [1e300] = "1.0000000000000001e+300",
+      x = '"x"', ["a b"] = '"a b"', [""] = '""',
+    } do
+      assert.equal('{"a":' .. want, one(value))
+    end
+    assert.equal('{"a":3.0', one(3.0))
+    assert.equal("{", core.json_scalars("{", {}, { "a" }, { '"a":' }, 10))
+    for _, value in ipairs {
+      nan, math.huge, -math.huge, "12345678901", "é", '"', "\\", " a", "a ", "a  b", "\n", {},
+    } do
+      assert.is_nil(one(value))
+    end
+    assert.has_error(function()
+      core.json_scalars("{", {}, {}, 5, 1)
+    end)
+  end)
+end)
