@@ -1,5 +1,6 @@
 --- The images on an engine: is it there, what is it, list, name, remove, history. The functions are methods
 --- of moonsand.Engine. What engines say about images was written by others: it is checked and harmless here.
+local epoch = require "moonsand.image.epoch"
 local errors = require "moonsand.errors"
 local name_lock = require "moonsand.image.names"
 local options = require "moonsand.options"
@@ -90,35 +91,6 @@ local function count(value)
   return math.type(value) == "integer" and value > 0 and value or 0
 end
 
--- Days since 1970-01-01 of a date of the Gregorian calendar.
-local function days(y, m, d)
-  y = m <= 2 and y - 1 or y
-  local era = y // 400
-  local yoe = y - era * 400
-  local doy = (153 * (m + (m > 2 and -3 or 9)) + 2) // 5 + d - 1
-  return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
-end
-
---- Seconds since the epoch of "2026-11-23T01:02:03.4Z" or with an offset as "+01:00"; 0 for anything else,
---- and for what lies before 1970.
----@param s any
----@return integer
-function M.epoch(s)
-  if math.type(s) == "integer" then
-    return count(s)
-  elseif type(s) ~= "string" or #s > 64 then
-    return 0
-  end
-  local y, mo, d, h, mi, sec, rest = s:match "^(%d%d%d%d)-(%d%d)-(%d%d)[T ](%d%d):(%d%d):(%d%d)%.?%d*(.*)$"
-  if not y then
-    return 0
-  end
-  local sign, oh, om = rest:match "^([+-])(%d%d):?(%d%d)$"
-  local offset = sign and (tonumber(oh) * 3600 + tonumber(om) * 60) * (sign == "-" and -1 or 1) or 0
-  local day = days(math.tointeger(y), math.tointeger(mo), math.tointeger(d))
-  return math.max(math.tointeger(day * 86400 + h * 3600 + mi * 60 + sec - offset), 0)
-end
-
 local function platform_of(os_name, arch, variant)
   return os_name .. "/" .. arch .. (variant and "/" .. variant or "")
 end
@@ -194,7 +166,7 @@ local function read_facts(answer)
   local fs = type(answer.RootFS) == "table" and answer.RootFS or {}
   local facts = {
     id = id, refs = refs_of(answer.RepoTags), digests = refs_of(answer.RepoDigests), size = count(answer.Size),
-    created = M.epoch(answer.Created), tagged = M.epoch(metadata.LastTagTime),
+    created = epoch(answer.Created), tagged = epoch(metadata.LastTagTime),
     os = text.maybe(answer.Os, 100) or "linux", arch = text.maybe(answer.Architecture, 100) or "unknown",
     variant = text.maybe(answer.Variant, 100), labels = labels_of(config.Labels), layers = #list_of(fs.Layers),
     config = {
