@@ -130,7 +130,7 @@ int main(void)
     const char *why = one_life(&m, true);
     ok(!why && m.last - m.first > 20, "the agent's layer takes %ld allocations: %s",
        m.last - m.first, why ? why : "right");
-    fault_each("layer", one_life, &m, m.first, m.last);
+    fault_each("layer", one_life, &m, m.first, m.last, FAULT_STEP);
     fault_nothing_left("layer", m.url);
     json_decref(images(&m, before));
     json_decref(before);
