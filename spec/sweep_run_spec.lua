@@ -185,6 +185,27 @@ describe("a sweep", function()
       assert.same({ "failed", "complete", "complete" }, { study[1].state, study[2].state, study[3].state })
     end)
 
+    it("nor is a twin of what was lost left out, or run beside another one", function()
+      for _, jobs in ipairs { 1, 3 } do
+        local of, ran, now = {}, {}, {}
+        for i = 1, 120 do
+          of[i] = (i - 1) // 5 % 6 + 1
+        end
+        local study = assert(run({ sampler = repeating(of), retry = 0, halt = { failures = 1000 } }, function(p)
+          ran[p.n], now[p.n] = (ran[p.n] or 0) + 1, (now[p.n] or 0) + 1
+          assert(now[p.n] == 1, "two at a time")
+          moonsand.sleep(0.001 * (p.n % 3))
+          now[p.n] = now[p.n] - 1
+          return { v = p.n }, ran[p.n] < 4 and { status = "lost" } or nil
+        end, jobs))
+        assert.equal(120, #study)
+        assert.same({ failed = 18, complete = 102 }, { failed = #study:trials "failed",
+          complete = #study:trials "complete" })
+        assert.same({ lost = 18 }, study.failures)
+        assert.same({ 4, 4, 4, 4, 4, 4 }, ran)
+      end
+    end)
+
     it("unless that is wanted", function()
       local ran = 0
       local study = assert(run({ sampler = repeating { 1, 1, 1 }, cache = false }, function(p)

@@ -31,7 +31,7 @@ function M.new(o, parts)
     o = o, goals = o.goals, space = o.space,
     sampler = parts.sampler, pruner = parts.pruner, journal = parts.journal, executor = parts.executor,
     registry = parts.registry, context = parts.context, jobs = parts.jobs,
-    trials = {}, asked = 0, pending = {}, first_pending = 1, known = {}, known_left = 0, repeated = 0,
+    trials = {}, asked = 0, pending = {}, first_pending = 1, last_pending = 0, known = {}, known_left = 0, repeated = 0,
     done = 0, complete = 0, failed = 0, pruned = 0, running = 0, cached = 0, done_before = 0, failures = {},
     best = nil, handles = {}, flying = {}, waits = {},
     began = core.monotonic(), epoch = os.time() - core.monotonic(),
@@ -133,7 +133,8 @@ local function tell(self, trial)
 end
 
 local function push(self, trial)
-  self.pending[#self.pending + 1] = trial
+  self.last_pending = self.last_pending + 1
+  self.pending[self.last_pending] = trial
 end
 
 local function pop(self)
@@ -141,8 +142,8 @@ local function pop(self)
   if trial then
     self.pending[self.first_pending] = nil
     self.first_pending = self.first_pending + 1
-    if self.first_pending > #self.pending then -- empty: the numbers begin anew
-      self.pending, self.first_pending = {}, 1
+    if self.first_pending > self.last_pending then -- empty: the numbers begin anew
+      self.pending, self.first_pending, self.last_pending = {}, 1, 0
     end
   end
   return trial
@@ -322,7 +323,7 @@ function Runner:next()
     end
     local trial = pop(self)
     if trial then
-      if not (self.cache and self.cache:own(trial.key) and is_twin(self, trial)) then
+      if not is_twin(self, trial) then -- those like it wait for what becomes of it
         return trial
       end
     elseif self.no_more then
