@@ -252,6 +252,46 @@ describe("resuming a sweep", function()
     assert.equal(10, #ran)
   end)
 
+  it("refuses a journal of other data, or of other words for the program", function()
+    local function try(data_hash, args)
+      local executor = moonsand.executors.noop { f = function(p)
+        ran[#ran + 1] = p.n
+        return default(p)
+      end }
+      executor.data_hash = data_hash
+      return moonsand.sweep { space = { n = moonsand.range(1, 10) }, objective = "v", journal = path, resume = true,
+        max_trials = #ran + 1, args = args }:run(executor)
+    end
+    local function refused(pattern, data_hash, args)
+      local whole = read(path)
+      local study, err = try(data_hash, args)
+      assert.is_nil(study)
+      assert.equal("conflict", err.code)
+      assert.matches(pattern, err.message)
+      assert.equal(whole, read(path))
+    end
+    local words = { "--fee", 0.1 }
+    assert(try("aa", words))
+    refused('another sweep: the data %(by the hash of its files%) is "aa" there and "bb" here; give another path, or',
+      "bb", words)
+    refused("the data .* is \"aa\" there and nothing here", nil, words)
+    refused('another sweep: the program\'s args is %["%-%-fee",0.1%] there and %["%-%-fee",0.2%] here;', "aa",
+      { "--fee", 0.2 })
+    refused("the program's args is .* there and nothing here", "aa")
+    refused("the program's args is .* there and \"%(function%)\" here", "aa", function() end)
+    assert(try("aa", { "--fee", 0.1 }))
+    assert.same({ 1, 2 }, ran)
+    -- What a function makes cannot be compared: only that it is one.
+    os.remove(path)
+    ran = {}
+    for i = 1, 2 do
+      assert(try("aa", function()
+        return { i }
+      end))
+    end
+    assert.same({ 1, 2 }, ran)
+  end)
+
   it("refuses a journal that a running sweep writes to", function()
     local inner_err
     local study = assert(run({}, function(p)
