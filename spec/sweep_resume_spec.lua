@@ -233,6 +233,44 @@ describe("resuming a sweep", function()
     assert.same({ "failed", "error", "no" }, { study[2].state, study[2].reason, study[2].message })
   end)
 
+  it("runs what failed again, until that has come to its end", function()
+    for _, keep in ipairs { true, false } do
+      os.remove(path)
+      local broken = true
+      local function f(p)
+        if broken and p.n % 2 == 0 then
+          return nil, { status = "exit", stderr = "no" }
+        end
+        return { v = p.n }
+      end
+      assert(run({ max_trials = 6, keep = keep }, f))
+      assert.has_error(function() -- dies while 7 runs, which has never failed
+        run({ resume = true, keep = keep }, function()
+          error("interrupted!", 0)
+        end)
+      end)
+      broken = false
+      for _ = 1, 2 do -- dies while 2 runs: also when it does so again
+        ran = {}
+        assert.has_error(function()
+          run({ resume = "failed", keep = keep }, function()
+            error("interrupted!", 0)
+          end)
+        end)
+        assert.same({ 2 }, ran)
+      end
+      ran = {}
+      assert(run({ resume = "failed", keep = keep }, f))
+      assert.same({ 2, 4, 6 }, ran)
+      ran = {}
+      assert(run({ resume = "failed", keep = keep }, f))
+      assert.same({}, ran)
+      assert(run({ resume = true, keep = keep }, f))
+      assert.same({ 7, 8, 9, 10 }, ran)
+      check_all(assert(moonsand.study(path)), 10)
+    end
+  end)
+
   it("refuses another sweep's journal, and one that is there without being resumed", function()
     assert(run())
     local whole = read(path)

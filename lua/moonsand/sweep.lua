@@ -171,7 +171,8 @@ end
 local function header_of(o, box, executor, program)
   local objective, direction = objective_of(o)
   return {
-    signature = signature(o, program, box.data_hash), args = words_of(o), script = o.script or o.code and "(code)" or nil, program = program,
+    signature = signature(o, program, box.data_hash), program = program, args = words_of(o),
+    script = o.script or o.code and "(code)" or nil,
     objective = objective, direction = direction, params = o.space:describe(), started = os.time(), seed = o.seed,
     jobs = o.jobs or math.tointeger(executor.jobs) or default_jobs, title = o.title, data = o.data,
     data_hash = box.data_hash, image = type(box.image) == "string" and box.image or nil, engine = engine_of(box),
@@ -287,8 +288,9 @@ end
 --- drives the loop; inside a task it yields.
 ---
 --- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read,
---- the journal is another sweep's (its program, args, space, data or objective differ) or cannot be written, the engine is gone; what had been reached by then is the third
---- value, and in the journal. Raises what a callback raised, and "interrupted!" after Ctrl-C; the journal is good then.
+--- the journal is another sweep's (of another program, other args, data, space or objective) or cannot be written, the
+--- engine is gone; what had been reached by then is the third value, and in the journal. Raises what a callback raised,
+--- and "interrupted!" after Ctrl-C; the journal is good then.
 --- study.warnings: lines of plugins and the like. study.meta.stopped: "exhausted" (all of the space), "max_trials",
 --- "max_time", "target", "failures", "fail_fast", "stop", "cancel", "error", or what a plugin said.
 ---@param box moonsand.Sandbox|table

@@ -23,7 +23,7 @@ local max_line = 16 << 20
 -- Takes records in the order of the file; known[number] is the trial as it is by then. With keep = false only those are
 -- known that are not complete and not pruned: what a resume may have to run.
 local function assembler(options)
-  local self = { known = {}, others = {}, last = 0 }
+  local self = { known = {}, others = {}, last = 0, failed = {} }
   local keep, on_trial = options.keep ~= false, options.on_trial
   local with_series, with_reports = options.series ~= false, options.reports ~= false
 
@@ -65,6 +65,13 @@ local function assembler(options)
       on_trial(record)
     end
     local state = record.state
+    -- An attempt that will be followed by another one is not written as failed: a trial that failed, and is running,
+    -- was run again by a resume.
+    if state == "failed" then
+      self.failed[number] = true
+    elseif self.failed[number] and trials.is_finished(record) then
+      self.failed[number] = nil
+    end
     if keep or state ~= "complete" and state ~= "pruned" then
       self.known[number] = record
     else
@@ -239,6 +246,7 @@ end
 ---@field trials table[] what was there when it was resumed, in the order of numbers (see `keep`)
 ---@field others table[]
 ---@field last integer the highest number there
+---@field failed table<integer, boolean> numbers of the trials that failed and have not ended otherwise since
 ---@field resumed boolean something was there
 ---@field torn integer bytes of a torn last line, cut off
 local Journal = {}
@@ -347,6 +355,7 @@ function M.open(path, options)
   end
   self.resumed = found
   self.trials, self.others, self.last = self.all.list(), self.all.others, self.all.last
+  self.failed = self.all.failed
   self.all = nil
   return self
 end

@@ -408,7 +408,7 @@ end
 function Runner:resume(journal, only_failed)
   local open = {}
   for _, trial in ipairs(journal:again(only_failed and "failed" or true)) do
-    open[trial] = not only_failed or trial.state == "failed"
+    open[trial] = not only_failed or journal.failed[trial.number]
   end
   self.asked = journal.last
   for _, trial in ipairs(journal.trials) do
