@@ -11,7 +11,8 @@
 ---
 --- The program gets two more parameters, from and to: its data is rows from .. to - 1, counted from 0, as Python's
 --- data[from:to]. Each window's trials are a sweep with a journal of its own (wf.jsonl gives wf.1.jsonl,
---- wf.1.test.jsonl, wf.2.jsonl ...), so an interrupted walk is gone on with by resume = true.
+--- wf.1.test.jsonl, wf.2.jsonl ...), so an interrupted walk is gone on with by resume = true. Plugins are set up for
+--- each part anew; the file of one with an option `path` (csv) is the part's own, named in the same way.
 local function whole(what, name, value, least)
   local n = math.tointeger(value)
   if not n or type(value) == "string" or n < least then
@@ -76,6 +77,23 @@ local function beside(path, suffix)
   return (stem or path) .. "." .. suffix .. (extension or "")
 end
 
+-- One part's files are not the next one's.
+local function plugins_of(list, suffix)
+  local out = {}
+  for i, entry in ipairs(list) do
+    out[i] = entry
+    if type(entry) == "table" and entry.setup == nil and type(entry.path) == "string" then
+      local own = {}
+      for k, v in pairs(entry) do
+        own[k] = v
+      end
+      own.path = beside(entry.path, suffix)
+      out[i] = own
+    end
+  end
+  return out
+end
+
 -- The options of the sweep for one part of a window. Out-of-sample there is one point: what was chosen.
 local function part_of(self, window, part, chosen)
   local o = {}
@@ -91,9 +109,9 @@ local function part_of(self, window, part, chosen)
     o.where, o.sampler, o.pruner, o.max_trials, o.target = nil, nil, nil, nil, nil
     o.constants, o.data = nil, nil -- they are among what was chosen
   end
-  if o.journal then
-    o.journal = beside(o.journal, window.number .. (chosen and ".test" or ""))
-  end
+  local suffix = window.number .. (chosen and ".test" or "")
+  o.journal = o.journal and beside(o.journal, suffix)
+  o.plugins = type(o.plugins) == "table" and plugins_of(o.plugins, suffix) or o.plugins
   o.title = nil
   return o
 end

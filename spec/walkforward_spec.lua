@@ -180,6 +180,16 @@ describe("walk-forward", function()
     end
   end)
 
+  it("has a file of a plugin for each part", function()
+    assert.same({}, assert(walk { sweep = { plugins = { { "csv", path = dir .. "/wf.csv" }, "retry" } } }).warnings)
+    local lines = {}
+    for i, name in ipairs { "wf.1.csv", "wf.1.test.csv", "wf.2.csv", "wf.2.test.csv" } do
+      local f <close> = assert(io.open(dir .. "/" .. name))
+      lines[i] = select(2, f:read "a":gsub("\n", ""))
+    end
+    assert.same({ 6, 2, 6, 2 }, lines)
+  end)
+
   it("goes on after a window that has no choice, and says so", function()
     local study = assert(walk(nil, function(p)
       return p.from ~= 0 and program(p) or nil

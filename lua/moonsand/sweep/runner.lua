@@ -429,7 +429,10 @@ end
 --- Until there is nothing more to do. Raises what a callback raised.
 function Runner:run()
   self.failed_before = self.failed_before or 0
-  self.registry:fire("run", { type = "begin", params = self.o.names, total = self:total(), jobs = self.jobs })
+  self.registry:fire("run", {
+    type = "begin", params = self.o.names, total = self:total(), jobs = self.jobs,
+    resumed = self.journal ~= nil and self.journal.resumed, journal = self.journal and self.journal.path,
+  })
   if self.registry.failure then
     self:fail(self.registry.failure)
   end
