@@ -398,7 +398,7 @@ describe("plugins", function()
     it("says when a disk was full at its end", function()
       local path, real = dir .. "/out.csv", io.open
       local _ <close> = setmetatable({}, { __close = function()
-        io.open = real
+        io.open = real -- luacheck: ignore
       end })
       io.open = function(name, mode) -- luacheck: ignore
         if name ~= path or mode ~= "w" then

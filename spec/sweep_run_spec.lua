@@ -249,6 +249,34 @@ describe("a sweep", function()
     assert.equal("complete", told[4])
   end)
 
+  it("keeps a bounded part of a flood of reports, and counts the rest", function()
+    local path, steps = os.tmpname(), {}
+    os.remove(path)
+    local study = assert(run({ space = { n = moonsand.range(1, 4) }, journal = path, fsync = "never", pruner = {
+      name = "sees all", report = function(_, trial, step)
+        steps[trial.number] = step
+      end,
+    } }, function(p, report)
+      for i = 1, p.n == 4 and 10500 or 3000 do
+        report(nil, { v = i, text = p.n < 4 and ("x"):rep(990) .. i or nil })
+      end
+      return { v = p.n }
+    end))
+    local size = require("moonsand.core").stat(path).size
+    assert.is_true(size < 5.5 * 2 ^ 20, ("%d bytes"):format(size))
+    for i, trial in ipairs(study:trials()) do
+      local n = #trial.reports
+      assert.is_true(n > 500 and n < 1100 or i == 4 and n > 5000)
+      assert.equal((i == 4 and 10500 or 3000) - n, trial.dropped)
+      assert.same({ n, n }, { trial.reports[n].step, trial.reports[n].metrics.v })
+    end
+    assert.same({ 3000, 3000, 3000, 10500 }, steps) -- the pruner has them all, each with a step of its own
+    for i, trial in ipairs(assert(moonsand.study(path)):trials()) do
+      assert.same({ #study[i].reports, study[i].dropped }, { #trial.reports, trial.dropped })
+    end
+    os.remove(path)
+  end)
+
   it("shows its progress", function()
     local seen, sweep = {}, nil
     sweep = moonsand.sweep { space = { n = moonsand.range(1, 10) }, where = function(p)
