@@ -92,6 +92,17 @@ describe("resuming a sweep", function()
     assert.same({ 2 }, ran)
   end)
 
+  it("says how many ended in its own time", function()
+    local facts = require "moonsand.report.facts"
+    assert(run { max_trials = 6 })
+    local study = assert(run { resume = true })
+    assert.same({ 10, 4 }, { study.meta.counts.done, study.meta.counts.here })
+    local times = facts.times(study.meta, study:trials(), facts.counts(study:trials()))
+    assert.equal(4 / study.meta.wall_s, times.rate)
+    study.meta.counts = nil -- of a study without, as read from a journal
+    assert.equal(10 / study.meta.wall_s, facts.times(study.meta, study:trials(), facts.counts(study:trials())).rate)
+  end)
+
   it("is a beginning where there is no journal yet", function()
     check_all(assert(run { resume = true }), 10)
   end)

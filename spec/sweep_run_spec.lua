@@ -313,7 +313,8 @@ describe("a sweep", function()
     end })
     assert.equal(10, n)
     assert.equal(10, study:best().params.n)
-    assert.same({ done = 10, complete = 10, failed = 0, pruned = 0, cached = 0, failures = {} }, study.meta.counts)
+    assert.same({ done = 10, here = 10, complete = 10, failed = 0, pruned = 0, cached = 0, failures = {} },
+      study.meta.counts)
   end)
 
   it("makes data sets a parameter", function()

@@ -221,8 +221,9 @@ local function make_study(self, runner, header)
   meta.stopped = reason_of(runner)
   meta.error = runner.err and tostring(runner.err.message) or nil
   meta.journal, meta.kept = o.journal, o.keep
-  meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,
-    cached = runner.cached, failures = runner.failures }
+  -- `here` ended in this process, in wall_s; the others count what an earlier run left, too.
+  meta.counts = { done = runner.done, here = runner.done - runner.done_before, complete = runner.complete,
+    pruned = runner.pruned, failed = runner.failed, cached = runner.cached, failures = runner.failures }
   local study = studies.new {
     trials = trials, meta = meta, warnings = self._warnings, exporters = extra_of(self._registry.exporters),
     failures = not o.keep and runner.failures or nil,
