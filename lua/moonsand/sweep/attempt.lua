@@ -105,12 +105,16 @@ end
 
 -- Returns after so many seconds, or when the sweep has come to its end.
 local function pause(self, seconds)
+  if self.deadline then
+    seconds = math.min(seconds, self.deadline - core.monotonic())
+  end
   if seconds > 0 then
     local gate = { finished = false }
     self.waits[gate] = true
     sched.wait(gate, seconds)
     self.waits[gate] = nil
   end
+  self:look_at_time()
 end
 
 -- "again"; "ended"; or "waiting": it would be tried again, but no trials are begun any more. A resume does so then.

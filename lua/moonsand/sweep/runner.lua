@@ -56,6 +56,16 @@ function Runner:stop(why)
   end
 end
 
+--- Stops when its time is over.
+---@return boolean over
+function Runner:look_at_time()
+  local over = self.deadline ~= nil and core.monotonic() >= self.deadline
+  if over then
+    self:stop "max_time"
+  end
+  return over
+end
+
 --- Ends the sweep with an error, once what runs has ended.
 function Runner:fail(err)
   if not self.err then
@@ -317,8 +327,7 @@ end
 ---@return table? trial
 function Runner:next()
   while not self.stopping do
-    if self.deadline and core.monotonic() >= self.deadline then
-      self:stop "max_time"
+    if self:look_at_time() then
       return nil
     end
     local trial = pop(self)
