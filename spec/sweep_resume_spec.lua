@@ -271,8 +271,14 @@ describe("resuming a sweep", function()
         assert.same({ 2 }, ran)
       end
       ran = {}
-      assert(run({ resume = "failed", keep = keep }, f))
+      local total
+      assert(run({ resume = "failed", keep = keep, plugins = { { api = 1, name = "total", setup = function(host)
+        host:on("run", function(event)
+          total = total or event.total
+        end)
+      end } } }, f))
       assert.same({ 2, 4, 6 }, ran)
+      assert.equal(6, total)
       ran = {}
       assert(run({ resume = "failed", keep = keep }, f))
       assert.same({}, ran)

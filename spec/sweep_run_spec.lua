@@ -295,6 +295,57 @@ describe("a sweep", function()
     assert.is_true(seen[9].rate > 0 and seen[1].eta_s > 0 and seen[9].eta_s == 0)
   end)
 
+  it("says how many there will be only when that is known", function()
+    local function total(options)
+      local sweep, first
+      local o = { space = { n = moonsand.range(1, 10) }, objective = "v", on_trial = function()
+        first = first or { sweep:progress().total }
+      end }
+      for k, v in pairs(options) do
+        o[k] = v
+      end
+      sweep = moonsand.sweep(o)
+      local study = assert(sweep:run(noop { f = function(p)
+        return { v = p.n }
+      end }))
+      return first[1], #study
+    end
+    local x = { x = moonsand.uniform(0, 1), n = 1 }
+    for _, sampler in ipairs { "grid", "random", "sobol", "tpe" } do
+      assert.same({ 10, 10 }, { total { sampler = sampler } })
+      assert.same({ 4, 4 }, { total { sampler = sampler, max_trials = 4 } })
+    end
+    assert.same({ 5, 5 }, { total { sampler = { name = "latin", points = 5 } } })
+    assert.same({ 5, 5 }, { total { sampler = { name = "latin", points = 5 }, space = x, max_trials = 100 } })
+    assert.same({ 3, 3 }, { total { sampler = { name = "latin", points = 5 }, max_trials = 3 } })
+    local function own()
+      local i = 0
+      return { ask = function()
+        i = i + 1
+        return i <= 3 and { n = i } or nil
+      end }
+    end
+    assert.same({ nil, 3 }, { total { sampler = own() } })
+    assert.same({ 2, 2 }, { total { sampler = own(), max_trials = 2 } })
+  end)
+
+  it("lets Ctrl-C through where others' functions are called", function()
+    local calls = 0
+    local good, err = pcall(run, { sampler = "random", where = function()
+      calls = calls + 1
+      if calls == 2 then -- while the points are counted
+        error("interrupted!", 0)
+      end
+      return true
+    end })
+    assert.same({ false, "interrupted!" }, { good, err })
+    good, err = pcall(require("moonsand.sweep.pruner").reports_of, { reports = { { step = 1, metrics = {} } } },
+      function()
+        error("interrupted!", 0)
+      end)
+    assert.same({ false, "interrupted!" }, { good, err })
+  end)
+
   it("has the same best trial as its study, whichever came first", function()
     local sweep = moonsand.sweep { space = { n = moonsand.range(1, 6) }, objective = "v" }
     local study = assert(sweep:run(noop { jobs = 6, f = function(p)

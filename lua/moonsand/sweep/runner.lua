@@ -433,6 +433,9 @@ function Runner:resume(journal, only_failed)
   end
   self.only_pending = only_failed
   self.done_before, self.failed_before = self.done, self.failed
+  if only_failed then
+    self.total_known = self.done + self.last_pending - self.first_pending + 1
+  end
 end
 
 --- Until there is nothing more to do. Raises what a callback raised.
@@ -455,19 +458,28 @@ end
 
 local most_counted = 10000
 
+-- How many points the sampler has: nil when nobody knows.
+local function points_of(self)
+  local space, points = self.space, self.sampler.points
+  local size = space:size()
+  if self.sampler.inner then -- a user's may repeat itself, and end when it likes
+    return nil
+  elseif size and space.where then -- some of the points are refused
+    local ok, n, exact = pcall(space.count, space, most_counted)
+    if not ok and errors.is_interrupt(n) then
+      error(n, 0)
+    end
+    size = ok and exact and n or nil -- what `where` raised will end the sweep when it is asked for such a point
+  end
+  return size and points and math.min(size, points) or size or points
+end
+
 --- How many trials there will be, when that is known.
 ---@return integer?
 function Runner:total()
   if self.total_known == nil then
-    local size = self.space:size()
-    if size and self.space.where then -- some of the points are refused
-      local ok, n, exact = pcall(self.space.count, self.space, most_counted)
-      size = ok and exact and n or nil
-    end
-    size = self.o.endless and math.huge or size
-    local most = self.o.max_trials
-    size = size and most and math.min(size, most) or size or most
-    self.total_known = size and size < math.huge and size or false
+    local size, most = points_of(self), self.o.max_trials
+    self.total_known = size and most and math.min(size, most) or size or most or false
   end
   return self.total_known or nil
 end
