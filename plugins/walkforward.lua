@@ -251,15 +251,20 @@ local function run_part(self, options, window, part)
   return study, err, take_over(self.all, got, window, segment)
 end
 
--- Why a sweep ended, when that ends the walk, too.
-local ends = { stop = true, cancel = true, max_time = true, failures = true, fail_fast = true }
+-- These ends are a part's own. Any other one, that of a plugin's policy too, ends the walk.
+local own_ends = { exhausted = true, max_trials = true, target = true }
+
+local function ends_walk(study)
+  local why = study.meta.stopped
+  return not own_ends[why] and why or nil
+end
 
 local function choose(self, window, entry)
   local study, err, places = run_part(self, part_of(self, window, "train"), window, "train")
   if not study then
     return nil, err
   end
-  self.stopped = ends[study.meta.stopped] and study.meta.stopped
+  self.stopped = ends_walk(study)
   local best = study:best()
   entry.trials = #study
   if best then
@@ -289,7 +294,7 @@ local function try(self, window, entry)
     entry.out_value, entry.out_trial, entry.metrics = trial.value, places[trial.number], trial.metrics
     entry.reason = trial.state ~= "complete" and (trial.message or trial.reason or trial.state) or nil
   end
-  self.stopped = ends[study.meta.stopped] and study.meta.stopped
+  self.stopped = ends_walk(study)
   return true
 end
 
@@ -324,7 +329,7 @@ end
 --- two parameters ("from", "to"); o.on_sweep: function(sweep, window, segment), called with each sweep before it
 --- runs, for its progress() and stop(); o.on_window: function(window), called with each entry of the list below when
 --- it is complete. A window whose trials all fail has no choice, and the walk goes on. A sweep that is ended early
---- (sweep:stop, halt, fail_fast, max_time) ends the walk.
+--- (sweep:stop, halt, fail_fast, max_time, a plugin's policy) ends the walk.
 ---
 --- The study's trials have two more parameters: window (a number) and segment ("in-sample", "out-of-sample").
 --- study.meta.walkforward = { windows = { { number, in_sample = { from, to }, out_of_sample = { from, to }, params =

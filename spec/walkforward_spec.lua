@@ -218,6 +218,21 @@ describe("walk-forward", function()
     assert.matches("stopped before the end", study.meta.walkforward.windows[1].reason)
   end)
 
+  it("ends when a plugin's policy ends a sweep, but not at a part's own end", function()
+    local study = assert(walk { sweep = { plugins = { { api = 1, name = "mine", setup = function(host)
+      host:policy("halt", function(trial)
+        return trial.params.from == 0 and trial.number == 3 and "it is good enough" or nil
+      end)
+    end } } } })
+    assert.same({ "it is good enough", 3 }, { study.meta.stopped, #study })
+    assert.same({ "stopped before the end: it is good enough" }, { study.meta.walkforward.windows[1].reason })
+    assert.same({ "exhausted", 6 }, { (function()
+      local s = assert(walk { sweep = { max_trials = 2 } })
+      return s.meta.stopped, #s
+    end)() })
+    assert.equal("exhausted", assert(walk { sweep = { target = 98 } }).meta.stopped)
+  end)
+
   it("raises for what makes no sense, in the caller's line", function()
     for pattern, options in pairs {
       ["a choice is by one objective"] = { sweep = { objective = { { "a" }, { "b" } } } },
