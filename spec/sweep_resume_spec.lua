@@ -92,6 +92,21 @@ describe("resuming a sweep", function()
     assert.same({ 2 }, ran)
   end)
 
+  it("ends at once when the target had been reached", function()
+    for _, keep in ipairs { true, false } do
+      os.remove(path)
+      assert(run { target = 4, keep = keep })
+      ran = {}
+      for _, resume in ipairs { true, "failed" } do
+        local study = assert(run { target = 4, resume = resume, keep = keep })
+        assert.same({ "target", 4, 4 }, { study.meta.stopped, study.meta.counts.done, study:best().value })
+        assert.same({}, ran)
+      end
+      assert(run { target = 5, resume = true, keep = keep }) -- another one
+      assert.same({ 5 }, ran)
+    end
+  end)
+
   it("says how many ended in its own time", function()
     local facts = require "moonsand.report.facts"
     assert(run { max_trials = 6 })
