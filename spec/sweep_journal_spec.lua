@@ -2,7 +2,6 @@
 local core = require "moonsand.core"
 local journal = require "moonsand.sweep.journal"
 local json = require "moonsand.json"
-local trials = require "moonsand.sweep.trial"
 
 local dir = io.popen("mktemp -d"):read "l"
 local path = dir .. "/sweep.jsonl"
@@ -119,7 +118,6 @@ describe("a journal", function()
       value = -1e-300,
       values = { 1.5, nan, -math.huge, 3 },
       metrics = { ["Return [%]"] = 12.5, n = 3, inf = math.huge, bad = nan, Start = "2004-08-19", ["a.b"] = true },
-      tags = { window = 3, rate = 2.0 },
       series = { equity = { 1, 2.5, nan, math.huge, 5 }, ["equity.index"] = { "d1", "d2", 3, 4, "d5" } },
       attempts = 2,
       started = 1700000000.123456,
@@ -207,7 +205,6 @@ describe("a journal", function()
     for _, fsync in ipairs { "always", "never", "500ms", "1s", 0.25 } do
       local j = open { fsync = fsync }
       assert.is_true(j:append(trial(1, "running")))
-      assert.is_true(j:sync())
       assert.is_true(j:close())
     end
     for _, options in ipairs {
@@ -444,12 +441,7 @@ describe("damage", function()
     local message = fails("protocol", place, journal.load(path))
     fails("protocol", place, journal.open(path, { header = header, resume = true }))
     assert.equal(bytes, read(), "nothing is changed")
-    local reader <close> = assert(journal.read(path))
-    for _ in reader do
-      assert.is_nil(reader.err)
-    end
-    fails("protocol", place, nil, reader.err)
-    assert.same({ nil, reader.err }, { reader:next() })
+    fails("protocol", place, journal.load(path, { keep = false, on_trial = function() end }))
     return message
   end
 
@@ -506,18 +498,13 @@ describe("reading as a stream", function()
   it("gives each finished trial once, with its reports", function()
     local j <close> = open()
     some(j)
-    local reader <close> = assert(journal.read(path))
-    assert.equal("sma.py", reader.header.script)
     local seen = {}
-    for t in reader do
+    local all = assert(journal.load(path, { keep = false, on_trial = function(t)
       seen[#seen + 1] = t
-    end
-    assert.is_nil(reader.err)
+    end }))
     assert.equal("1 complete, 2 failed", states(seen))
     assert.equal(2, #seen[1].reports)
-    assert(j:append(trial(3, "pruned")))
-    assert.equal("pruned", reader:next().state, "what was added later comes when it is asked for again")
-    assert.is_nil(reader:next())
+    assert.equal("2 failed, 3 running", states({ all.trials[1], all.trials[2] }))
   end)
 
   it("keeps nothing of what is over", function()
@@ -573,18 +560,21 @@ describe("what a program says", function()
       end
       return t
     end
-    local clean = trials.cleaner():trial(raw())
+    local j <close> = open()
+    assert(j:append(raw()))
+    local clean = assert(journal.load(path)).trials[1]
     check(clean)
-    -- of 5005 metrics two that are none, and what is beyond 4096; a series that is none
-    assert.equal(2 + 907 + 1, clean.dropped)
+    local count = 0
+    for _ in pairs(clean.metrics) do
+      count = count + 1
+    end
+    assert.equal(4096, count)
+    assert.is_nil(clean.series.odd)
     assert.equal(1, clean.series.long[1])
     assert.equal(10000, clean.series.long[4096])
-    local j <close> = open()
     assert(j:append(clean))
-    assert(j:append(trial(2, "failed", { message = raw().message, metrics = raw().metrics, series = raw().series })))
     local all = assert(journal.load(path))
     assert.equal(text(clean), text(all.trials[1]), "what was clean comes back as it was")
-    check(all.trials[2])
     -- and a journal that was written by somebody else
     write('{"type":"sweep","version":1,"script":"\\u001b[2J"}\n{"type":"trial","number":1,"state":"failed",' ..
       '"params":{"\\u001b":1},"message":"\\u001b[2J\\u202e","metrics":{"\\u001b[0m":"\\u0007"},' ..
@@ -592,6 +582,14 @@ describe("what a program says", function()
     all = assert(journal.load(path))
     check(all.trials[1])
     assert.is_nil(text(all):find "[%c]")
+  end)
+
+  it("is nothing beside what a trial has", function()
+    local j <close> = open()
+    assert(j:append(trial(1, "complete", { tags = { a = 1 }, other = 5 })))
+    assert.is_nil(read():find "tags")
+    write(read():gsub('"params"', '"tags":{"a":1},"other":5,"params"'))
+    assert.equal(text(trial(1, "complete")), text(assert(journal.load(path)).trials[1]))
   end)
 
   it("is kept without its series when it is too long otherwise", function()
