@@ -252,7 +252,7 @@ describe("plugins", function()
         end }
       end)
       host:policy("halt", function(trial, progress)
-        return trial.number == 3 and "three are enough, of " .. progress.total or nil
+        return trial.number == 3 and "enough after " .. progress.done or nil
       end)
       host:exporter("list", function(study, path)
         calls[#calls + 1] = { #study, path }
@@ -271,7 +271,7 @@ describe("plugins", function()
     end))
     assert.same({ 4, 3, 2 }, study:column "n")
     assert.same({ "complete", "pruned", "complete" }, study:column "state")
-    assert.equal("three are enough, of 5", study.meta.stopped)
+    assert.equal("enough after 3", study.meta.stopped)
     assert.is_true(study:export("list", "x"))
     assert.same({ { 3, "x" } }, calls)
     assert.same({ { title = "Trials", columns = { "n" }, rows = { { 3 } } } }, study.sections)

@@ -588,7 +588,7 @@ describe("what a program says", function()
     local j <close> = open()
     assert(j:append(trial(1, "complete", { tags = { a = 1 }, other = 5 })))
     assert.is_nil(read():find "tags")
-    write(read():gsub('"params"', '"tags":{"a":1},"other":5,"params"'))
+    write((read():gsub('"params"', '"tags":{"a":1},"other":5,"params"')))
     assert.equal(text(trial(1, "complete")), text(assert(journal.load(path)).trials[1]))
   end)
 
