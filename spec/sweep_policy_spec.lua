@@ -145,7 +145,7 @@ describe("a sweep", function()
         local path = os.tmpname()
         os.remove(path)
         local study = assert(run({ max_time = 0.03, journal = path, max_trials = 1, retry = function()
-          return 600
+          return 0.2
         end }, function()
           return nil, { status = "exit" }
         end, jobs))

@@ -294,6 +294,8 @@ end
 --- and "interrupted!" after Ctrl-C; the journal is good then.
 --- study.warnings: lines of plugins and the like. study.meta.stopped: "exhausted" (all of the space), "max_trials",
 --- "max_time", "target", "failures", "fail_fast", "stop", "cancel", "error", or what a plugin said.
+--- study.meta.counts: done, complete, pruned, failed, cached, failures (by reason), of all trials; here: how many ended
+--- in this call, which took meta.wall_s seconds.
 ---@param box moonsand.Sandbox|table
 ---@return moonsand.Study? study, moonsand.Error? err, moonsand.Study? so_far
 function Sweep:run(box)
