@@ -3,26 +3,15 @@
 ---     plugins = { { "csv", path = "trials.csv", metrics = { "Sharpe Ratio", "# Trades" } } }
 ---
 --- Without `metrics`, the columns are those of the first complete trial; failed ones before it wait for it.
+---
+--- A file that is there is written anew. A sweep that is resumed begins it with what ended before, out of the journal,
+--- so that it is as if nothing had come between; what failed and ran again has a line for each. A journal is never
+--- overwritten. In a walk-forward each part has a file of its own (trials.1.csv, trials.1.test.csv, ...).
+local cell = require("moonsand.study.csv").cell
+local journals = require "moonsand.sweep.journal"
+
 local fixed = { "number", "state", "reason", "attempts", "wall_s", "value", "message" }
 local most_held = 1000
-
--- Cells that begin like a formula are one to a spreadsheet, and a program's texts are not to be trusted.
-local function cell(value)
-  if value == nil then
-    return ""
-  elseif type(value) == "number" then
-    if math.type(value) == "integer" then
-      return tostring(value)
-    end
-    local short = ("%.14g"):format(value)
-    return tonumber(short) == value and short or ("%.17g"):format(value)
-  end
-  local s = tostring(value)
-  if s:find "^[=+@\t\r-]" then
-    s = "'" .. s
-  end
-  return s:find '[",\r\n]' and '"' .. s:gsub('"', '""') .. '"' or s
-end
 
 local function line(cells)
   return table.concat(cells, ",") .. "\n"
@@ -73,15 +62,53 @@ local function begin(self, metrics)
   self.held = {}
 end
 
-local function open(self, params)
+local function take(self, trial)
+  if not self.metrics and trial.state ~= "complete" and #self.held < most_held then
+    self.held[#self.held + 1] = trial
+    return
+  elseif not self.metrics then
+    begin(self, sorted(trial.metrics or {}))
+  end
+  write(self, row(self, trial))
+end
+
+local journal_begins = '{"type":"sweep"'
+
+local function open(self, event)
+  local there <close> = io.open(self.path, "r")
+  if there and there:read(#journal_begins) == journal_begins then
+    error(("%s is the journal of a sweep, which would be lost: give another path"):format(self.path), 0)
+  end
   local file, why = io.open(self.path, "w")
   if not file then
     error(("%s cannot be written: %s"):format(self.path, why), 0)
   end
   file:setvbuf "line"
-  self.file, self.params, self.held, self.metrics = file, params, {}, nil
+  self.file, self.params, self.held, self.metrics = file, event.params, {}, nil
   if self.given then
     begin(self, self.given)
+  end
+  if event.resumed then
+    local old, err = journals.load(event.journal, {
+      series = false, reports = false, keep = false, on_trial = function(trial)
+        take(self, trial)
+      end,
+    })
+    if not old then
+      error(("the trials before are missing in %s: %s"):format(self.path, err.message), 0)
+    end
+  end
+end
+
+local function close(self)
+  if not self.metrics then
+    begin(self, {})
+  end
+  local file = self.file
+  self.file = nil
+  local ok, why = file:close()
+  if not ok then
+    error(("%s cannot be written to its end: %s"):format(self.path, why), 0)
   end
 end
 
@@ -96,27 +123,17 @@ return {
     local self = { path = opts.path, given = opts.metrics }
     host:on("run", function(event)
       if event.type == "begin" then
-        open(self, event.params)
+        open(self, event)
       end
     end)
     host:on("trial", function(trial)
-      if not self.file then
-        return -- that it cannot be written has been said
-      elseif not self.metrics and trial.state ~= "complete" and #self.held < most_held then
-        self.held[#self.held + 1] = trial
-        return
-      elseif not self.metrics then
-        begin(self, sorted(trial.metrics or {}))
+      if self.file then -- else it has been said that it cannot be written
+        take(self, trial)
       end
-      write(self, row(self, trial))
     end)
     host:on("end", function()
       if self.file then
-        if not self.metrics then
-          begin(self, {})
-        end
-        self.file:close()
-        self.file = nil
+        close(self)
       end
     end)
   end,

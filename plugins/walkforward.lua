@@ -11,7 +11,8 @@
 ---
 --- The program gets two more parameters, from and to: its data is rows from .. to - 1, counted from 0, as Python's
 --- data[from:to]. Each window's trials are a sweep with a journal of its own (wf.jsonl gives wf.1.jsonl,
---- wf.1.test.jsonl, wf.2.jsonl ...), so an interrupted walk is gone on with by resume = true.
+--- wf.1.test.jsonl, wf.2.jsonl ...), so an interrupted walk is gone on with by resume = true. Plugins are set up for
+--- each part anew; the file of one with an option `path` (csv) is the part's own, named in the same way.
 local function whole(what, name, value, least)
   local n = math.tointeger(value)
   if not n or type(value) == "string" or n < least then
@@ -76,6 +77,23 @@ local function beside(path, suffix)
   return (stem or path) .. "." .. suffix .. (extension or "")
 end
 
+-- One part's files are not the next one's.
+local function plugins_of(list, suffix)
+  local out = {}
+  for i, entry in ipairs(list) do
+    out[i] = entry
+    if type(entry) == "table" and entry.setup == nil and type(entry.path) == "string" then
+      local own = {}
+      for k, v in pairs(entry) do
+        own[k] = v
+      end
+      own.path = beside(entry.path, suffix)
+      out[i] = own
+    end
+  end
+  return out
+end
+
 -- The options of the sweep for one part of a window. Out-of-sample there is one point: what was chosen.
 local function part_of(self, window, part, chosen)
   local o = {}
@@ -91,9 +109,9 @@ local function part_of(self, window, part, chosen)
     o.where, o.sampler, o.pruner, o.max_trials, o.target = nil, nil, nil, nil, nil
     o.constants, o.data = nil, nil -- they are among what was chosen
   end
-  if o.journal then
-    o.journal = beside(o.journal, window.number .. (chosen and ".test" or ""))
-  end
+  local suffix = window.number .. (chosen and ".test" or "")
+  o.journal = o.journal and beside(o.journal, suffix)
+  o.plugins = type(o.plugins) == "table" and plugins_of(o.plugins, suffix) or o.plugins
   o.title = nil
   return o
 end
@@ -233,15 +251,20 @@ local function run_part(self, options, window, part)
   return study, err, take_over(self.all, got, window, segment)
 end
 
--- Why a sweep ended, when that ends the walk, too.
-local ends = { stop = true, cancel = true, max_time = true, failures = true, fail_fast = true }
+-- These ends are a part's own. Any other one, that of a plugin's policy too, ends the walk.
+local own_ends = { exhausted = true, max_trials = true, target = true }
+
+local function ends_walk(study)
+  local why = study.meta.stopped
+  return not own_ends[why] and why or nil
+end
 
 local function choose(self, window, entry)
   local study, err, places = run_part(self, part_of(self, window, "train"), window, "train")
   if not study then
     return nil, err
   end
-  self.stopped = ends[study.meta.stopped] and study.meta.stopped
+  self.stopped = ends_walk(study)
   local best = study:best()
   entry.trials = #study
   if best then
@@ -271,7 +294,7 @@ local function try(self, window, entry)
     entry.out_value, entry.out_trial, entry.metrics = trial.value, places[trial.number], trial.metrics
     entry.reason = trial.state ~= "complete" and (trial.message or trial.reason or trial.state) or nil
   end
-  self.stopped = ends[study.meta.stopped] and study.meta.stopped
+  self.stopped = ends_walk(study)
   return true
 end
 
@@ -306,7 +329,7 @@ end
 --- two parameters ("from", "to"); o.on_sweep: function(sweep, window, segment), called with each sweep before it
 --- runs, for its progress() and stop(); o.on_window: function(window), called with each entry of the list below when
 --- it is complete. A window whose trials all fail has no choice, and the walk goes on. A sweep that is ended early
---- (sweep:stop, halt, fail_fast, max_time) ends the walk.
+--- (sweep:stop, halt, fail_fast, max_time, a plugin's policy) ends the walk.
 ---
 --- The study's trials have two more parameters: window (a number) and segment ("in-sample", "out-of-sample").
 --- study.meta.walkforward = { windows = { { number, in_sample = { from, to }, out_of_sample = { from, to }, params =

@@ -252,7 +252,7 @@ describe("plugins", function()
         end }
       end)
       host:policy("halt", function(trial, progress)
-        return trial.number == 3 and "three are enough, of " .. progress.total or nil
+        return trial.number == 3 and "enough after " .. progress.done or nil
       end)
       host:exporter("list", function(study, path)
         calls[#calls + 1] = { #study, path }
@@ -271,7 +271,7 @@ describe("plugins", function()
     end))
     assert.same({ 4, 3, 2 }, study:column "n")
     assert.same({ "complete", "pruned", "complete" }, study:column "state")
-    assert.equal("three are enough, of 5", study.meta.stopped)
+    assert.equal("enough after 3", study.meta.stopped)
     assert.is_true(study:export("list", "x"))
     assert.same({ { 3, "x" } }, calls)
     assert.same({ { title = "Trials", columns = { "n" }, rows = { { 3 } } } }, study.sections)
@@ -341,7 +341,7 @@ describe("plugins", function()
       end
       assert.equal("number,state,reason,attempts,wall_s,value,message,n,name,other,v", lines[1])
       assert.equal([[1,failed,error,1,T,,"'-1+cmd|"" /C calc""!A0, ""b""",1,,,]], lines[2])
-      assert.equal("3,complete,,1,T,1,,3,'=x,true,1", lines[4])
+      assert.equal([[3,complete,,1,T,1,,3,"'=x",true,1]], lines[4])
       assert.equal(6, #lines)
       assert.equal(4, select(2, at_three:gsub("\n", "")))
     end)
@@ -353,6 +353,73 @@ describe("plugins", function()
       local study = assert(run { { "csv", path = dir .. "/no/out.csv" } })
       assert.equal(5, #study:trials "complete")
       assert.matches("plugin 'csv': its 'run' hook raised: .*/no/out.csv cannot be written", study.warnings[1])
+    end)
+
+    it("goes on with what a resumed sweep had, as if it had not been interrupted", function()
+      local path, o = dir .. "/out.csv", { journal = dir .. "/j.jsonl", fsync = "never", max_trials = 3 }
+      local function f(p)
+        return p.n > 1 and { v = p.n } or nil
+      end
+      local function rows()
+        local out = {}
+        for line in read(path):gmatch "[^\n]+" do
+          out[#out + 1] = line:match "^(%w+,%w+,)" .. (line:match "(,%w*,%w*)$" or "")
+        end
+        return out
+      end
+      local begun
+      local seen = plugin(function(host)
+        host:on("run", function(event)
+          begun = event.type == "begin" and { event.resumed, event.journal } or begun
+        end)
+      end)
+      local plugins = { { "csv", path = path }, seen }
+      assert(run(plugins, o, f))
+      assert.same({ false, o.journal }, begun)
+      o.resume, o.max_trials = true, nil
+      for _ = 1, 2 do
+        assert.same({}, assert(run(plugins, o, f)).warnings)
+        assert.same({ true, o.journal }, begun)
+        assert.same({ "number,state,,n,v", "1,failed,,1,", "2,complete,,2,2", "3,complete,,3,3", "4,complete,,4,4",
+          "5,complete,,5,5" }, rows())
+      end
+    end)
+
+    it("never takes the place of a journal", function()
+      local path = dir .. "/j.jsonl"
+      for _, name in ipairs { path, dir .. "/./j.jsonl" } do
+        os.remove(path)
+        local study = assert(run({ { "csv", path = name } }, { journal = path, fsync = "never" }))
+        assert.matches("j.jsonl is the journal of a sweep, which would be lost: give another path", study.warnings[1])
+        assert.equal(5, #assert(moonsand.study(path)))
+      end
+    end)
+
+    it("says when a disk was full at its end", function()
+      local path, real = dir .. "/out.csv", io.open
+      local _ <close> = setmetatable({}, { __close = function()
+        io.open = real -- luacheck: ignore
+      end })
+      io.open = function(name, mode) -- luacheck: ignore
+        if name ~= path or mode ~= "w" then
+          return real(name, mode)
+        end
+        return { setvbuf = function() end, write = function(self)
+          return self
+        end, close = function()
+          return nil, "No space left on device"
+        end }
+      end
+      assert.same({ ("plugin 'csv': its 'end' hook raised: %s cannot be written to its end: No space left on device")
+        :format(path) }, assert(run { { "csv", path = path } }).warnings)
+    end)
+
+    it("writes texts as a study's CSV does", function()
+      local path = dir .. "/out.csv"
+      assert(run({ { "csv", path = path } }, {}, function()
+        return { v = 2, n2 = 0 / 0, w = "\u{FF1D}1", x = "  \u{200B}=1", y = "a;b", z = 1 }
+      end))
+      assert.matches(',1,NaN,2,"\'\u{FF1D}1","\'=1","a;b",1\n', (read(path)))
     end)
   end)
 end)

@@ -140,6 +140,23 @@ describe("a sweep", function()
       assert.equal(#study, #study:trials "complete")
     end)
 
+    it("when its time is over, though a trial would wait longer to be tried again", function()
+      for _, jobs in ipairs { 1, 2 } do
+        local path = os.tmpname()
+        os.remove(path)
+        local study = assert(run({ max_time = 0.03, journal = path, max_trials = 1, retry = function()
+          return 0.2
+        end }, function()
+          return nil, { status = "exit" }
+        end, jobs))
+        assert.same({ "max_time", 1, "waiting" }, { study.meta.stopped, #study, study[1].state })
+        -- A later run goes on with it.
+        study = assert(run { journal = path, resume = true, max_trials = 1 })
+        assert.same({ "complete", 2 }, { study[1].state, study[1].attempts })
+        os.remove(path)
+      end
+    end)
+
     it("when it is stopped: what runs is finished", function()
       local begun, done = 0, 0
       local sweep = moonsand.sweep { space = { n = moonsand.range(1, 1000) }, objective = "v" }

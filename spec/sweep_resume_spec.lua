@@ -92,6 +92,32 @@ describe("resuming a sweep", function()
     assert.same({ 2 }, ran)
   end)
 
+  it("ends at once when the target had been reached", function()
+    for _, keep in ipairs { true, false } do
+      os.remove(path)
+      assert(run { target = 4, keep = keep })
+      ran = {}
+      for _, resume in ipairs { true, "failed" } do
+        local study = assert(run { target = 4, resume = resume, keep = keep })
+        assert.same({ "target", 4, 4 }, { study.meta.stopped, study.meta.counts.done, study:best().value })
+        assert.same({}, ran)
+      end
+      assert(run { target = 5, resume = true, keep = keep }) -- another one
+      assert.same({ 5 }, ran)
+    end
+  end)
+
+  it("says how many ended in its own time", function()
+    local facts = require "moonsand.report.facts"
+    assert(run { max_trials = 6 })
+    local study = assert(run { resume = true })
+    assert.same({ 10, 4 }, { study.meta.counts.done, study.meta.counts.here })
+    local times = facts.times(study.meta, study:trials(), facts.counts(study:trials()))
+    assert.equal(4 / study.meta.wall_s, times.rate)
+    study.meta.counts = nil -- of a study without, as read from a journal
+    assert.equal(10 / study.meta.wall_s, facts.times(study.meta, study:trials(), facts.counts(study:trials())).rate)
+  end)
+
   it("is a beginning where there is no journal yet", function()
     check_all(assert(run { resume = true }), 10)
   end)
@@ -233,6 +259,50 @@ describe("resuming a sweep", function()
     assert.same({ "failed", "error", "no" }, { study[2].state, study[2].reason, study[2].message })
   end)
 
+  it("runs what failed again, until that has come to its end", function()
+    for _, keep in ipairs { true, false } do
+      os.remove(path)
+      local broken = true
+      local function f(p)
+        if broken and p.n % 2 == 0 then
+          return nil, { status = "exit", stderr = "no" }
+        end
+        return { v = p.n }
+      end
+      assert(run({ max_trials = 6, keep = keep }, f))
+      assert.has_error(function() -- dies while 7 runs, which has never failed
+        run({ resume = true, keep = keep }, function()
+          error("interrupted!", 0)
+        end)
+      end)
+      broken = false
+      for _ = 1, 2 do -- dies while 2 runs: also when it does so again
+        ran = {}
+        assert.has_error(function()
+          run({ resume = "failed", keep = keep }, function()
+            error("interrupted!", 0)
+          end)
+        end)
+        assert.same({ 2 }, ran)
+      end
+      ran = {}
+      local total
+      assert(run({ resume = "failed", keep = keep, plugins = { { api = 1, name = "total", setup = function(host)
+        host:on("run", function(event)
+          total = total or event.total
+        end)
+      end } } }, f))
+      assert.same({ 2, 4, 6 }, ran)
+      assert.equal(6, total)
+      ran = {}
+      assert(run({ resume = "failed", keep = keep }, f))
+      assert.same({}, ran)
+      assert(run({ resume = true, keep = keep }, f))
+      assert.same({ 7, 8, 9, 10 }, ran)
+      check_all(assert(moonsand.study(path)), 10)
+    end
+  end)
+
   it("refuses another sweep's journal, and one that is there without being resumed", function()
     assert(run())
     local whole = read(path)
@@ -250,6 +320,46 @@ describe("resuming a sweep", function()
     refused("another sweep.*direction", { resume = true, direction = "minimize" })
     refused("another sweep", { resume = true, code = "print(1)" })
     assert.equal(10, #ran)
+  end)
+
+  it("refuses a journal of other data, or of other words for the program", function()
+    local function try(data_hash, args)
+      local executor = moonsand.executors.noop { f = function(p)
+        ran[#ran + 1] = p.n
+        return default(p)
+      end }
+      executor.data_hash = data_hash
+      return moonsand.sweep { space = { n = moonsand.range(1, 10) }, objective = "v", journal = path, resume = true,
+        max_trials = #ran + 1, args = args }:run(executor)
+    end
+    local function refused(pattern, data_hash, args)
+      local whole = read(path)
+      local study, err = try(data_hash, args)
+      assert.is_nil(study)
+      assert.equal("conflict", err.code)
+      assert.matches(pattern, err.message)
+      assert.equal(whole, read(path))
+    end
+    local words = { "--fee", 0.1 }
+    assert(try("aa", words))
+    refused('another sweep: the data %(by the hash of its files%) is "aa" there and "bb" here; give another path, or',
+      "bb", words)
+    refused("the data .* is \"aa\" there and nothing here", nil, words)
+    refused('another sweep: the program\'s args is %["%-%-fee",0.1%] there and %["%-%-fee",0.2%] here;', "aa",
+      { "--fee", 0.2 })
+    refused("the program's args is .* there and nothing here", "aa")
+    refused("the program's args is .* there and \"%(function%)\" here", "aa", function() end)
+    assert(try("aa", { "--fee", 0.1 }))
+    assert.same({ 1, 2 }, ran)
+    -- What a function makes cannot be compared: only that it is one.
+    os.remove(path)
+    ran = {}
+    for i = 1, 2 do
+      assert(try("aa", function()
+        return { i }
+      end))
+    end
+    assert.same({ 1, 2 }, ran)
   end)
 
   it("refuses a journal that a running sweep writes to", function()

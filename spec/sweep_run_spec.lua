@@ -185,6 +185,27 @@ describe("a sweep", function()
       assert.same({ "failed", "complete", "complete" }, { study[1].state, study[2].state, study[3].state })
     end)
 
+    it("nor is a twin of what was lost left out, or run beside another one", function()
+      for _, jobs in ipairs { 1, 3 } do
+        local of, ran, now = {}, {}, {}
+        for i = 1, 120 do
+          of[i] = (i - 1) // 5 % 6 + 1
+        end
+        local study = assert(run({ sampler = repeating(of), retry = 0, halt = { failures = 1000 } }, function(p)
+          ran[p.n], now[p.n] = (ran[p.n] or 0) + 1, (now[p.n] or 0) + 1
+          assert(now[p.n] == 1, "two at a time")
+          moonsand.sleep(0.001 * (p.n % 3))
+          now[p.n] = now[p.n] - 1
+          return { v = p.n }, ran[p.n] < 4 and { status = "lost" } or nil
+        end, jobs))
+        assert.equal(120, #study)
+        assert.same({ failed = 18, complete = 102 }, { failed = #study:trials "failed",
+          complete = #study:trials "complete" })
+        assert.same({ lost = 18 }, study.failures)
+        assert.same({ 4, 4, 4, 4, 4, 4 }, ran)
+      end
+    end)
+
     it("unless that is wanted", function()
       local ran = 0
       local study = assert(run({ sampler = repeating { 1, 1, 1 }, cache = false }, function(p)
@@ -228,6 +249,34 @@ describe("a sweep", function()
     assert.equal("complete", told[4])
   end)
 
+  it("keeps a bounded part of a flood of reports, and counts the rest", function()
+    local path, steps = os.tmpname(), {}
+    os.remove(path)
+    local study = assert(run({ space = { n = moonsand.range(1, 4) }, journal = path, fsync = "never", pruner = {
+      name = "sees all", report = function(_, trial, step)
+        steps[trial.number] = step
+      end,
+    } }, function(p, report)
+      for i = 1, p.n == 4 and 10500 or 3000 do
+        report(nil, { v = i, text = p.n < 4 and ("x"):rep(990) .. i or nil })
+      end
+      return { v = p.n }
+    end))
+    local size = require("moonsand.core").stat(path).size
+    assert.is_true(size < 5.5 * 2 ^ 20, ("%d bytes"):format(size))
+    for i, trial in ipairs(study:trials()) do
+      local n = #trial.reports
+      assert.is_true(n > 500 and n < 1100 or i == 4 and n > 5000)
+      assert.equal((i == 4 and 10500 or 3000) - n, trial.dropped)
+      assert.same({ n, n }, { trial.reports[n].step, trial.reports[n].metrics.v })
+    end
+    assert.same({ 3000, 3000, 3000, 10500 }, steps) -- the pruner has them all, each with a step of its own
+    for i, trial in ipairs(assert(moonsand.study(path)):trials()) do
+      assert.same({ #study[i].reports, study[i].dropped }, { #trial.reports, trial.dropped })
+    end
+    os.remove(path)
+  end)
+
   it("shows its progress", function()
     local seen, sweep = {}, nil
     sweep = moonsand.sweep { space = { n = moonsand.range(1, 10) }, where = function(p)
@@ -244,6 +293,57 @@ describe("a sweep", function()
     assert.same({ 9, 9, 8, 1, 1 }, { seen[9].total, seen[9].done, seen[9].complete, seen[9].failed,
       seen[9].best.params.n })
     assert.is_true(seen[9].rate > 0 and seen[1].eta_s > 0 and seen[9].eta_s == 0)
+  end)
+
+  it("says how many there will be only when that is known", function()
+    local function total(options)
+      local sweep, first
+      local o = { space = { n = moonsand.range(1, 10) }, objective = "v", on_trial = function()
+        first = first or { sweep:progress().total }
+      end }
+      for k, v in pairs(options) do
+        o[k] = v
+      end
+      sweep = moonsand.sweep(o)
+      local study = assert(sweep:run(noop { f = function(p)
+        return { v = p.n }
+      end }))
+      return first[1], #study
+    end
+    local x = { x = moonsand.uniform(0, 1), n = 1 }
+    for _, sampler in ipairs { "grid", "random", "sobol", "tpe" } do
+      assert.same({ 10, 10 }, { total { sampler = sampler } })
+      assert.same({ 4, 4 }, { total { sampler = sampler, max_trials = 4 } })
+    end
+    assert.same({ 5, 5 }, { total { sampler = { name = "latin", points = 5 } } })
+    assert.same({ 5, 5 }, { total { sampler = { name = "latin", points = 5 }, space = x, max_trials = 100 } })
+    assert.same({ 3, 3 }, { total { sampler = { name = "latin", points = 5 }, max_trials = 3 } })
+    local function own()
+      local i = 0
+      return { ask = function()
+        i = i + 1
+        return i <= 3 and { n = i } or nil
+      end }
+    end
+    assert.same({ nil, 3 }, { total { sampler = own() } })
+    assert.same({ 2, 2 }, { total { sampler = own(), max_trials = 2 } })
+  end)
+
+  it("lets Ctrl-C through where others' functions are called", function()
+    local calls = 0
+    local good, err = pcall(run, { sampler = "random", where = function()
+      calls = calls + 1
+      if calls == 2 then -- while the points are counted
+        error("interrupted!", 0)
+      end
+      return true
+    end })
+    assert.same({ false, "interrupted!" }, { good, err })
+    good, err = pcall(require("moonsand.sweep.pruner").reports_of, { reports = { { step = 1, metrics = {} } } },
+      function()
+        error("interrupted!", 0)
+      end)
+    assert.same({ false, "interrupted!" }, { good, err })
   end)
 
   it("has the same best trial as its study, whichever came first", function()
@@ -264,7 +364,8 @@ describe("a sweep", function()
     end })
     assert.equal(10, n)
     assert.equal(10, study:best().params.n)
-    assert.same({ done = 10, complete = 10, failed = 0, pruned = 0, cached = 0, failures = {} }, study.meta.counts)
+    assert.same({ done = 10, here = 10, complete = 10, failed = 0, pruned = 0, cached = 0, failures = {} },
+      study.meta.counts)
   end)
 
   it("makes data sets a parameter", function()

@@ -151,3 +151,30 @@ describe("the model-based sampler", function()
     assert.is_true(near >= 7)
   end)
 end)
+
+describe("the order of trials", function()
+  it("is that of their values, and of telling among equals", function()
+    local random = require("moonsand.sweep.random").new(1, "order")
+    local list, all = require("moonsand.sweep.ordered").new(), {}
+    assert.is_nil(list:at(1))
+    for i = 1, 3000 do
+      local value = i % 7 == 0 and math.huge or random:below(50)
+      list:add(i, value)
+      all[i] = { i = i, value = value }
+    end
+    table.sort(all, function(a, b)
+      if a.value ~= b.value then
+        return a.value > b.value
+      end
+      return a.i < b.i
+    end)
+    assert.equal(3000, list.count)
+    for i, one in ipairs(all) do
+      assert.equal(one.i, list:at(i))
+    end
+    assert.is_nil(list:at(3001))
+    for _, block in ipairs(list.blocks) do
+      assert.is_true(#block <= 512)
+    end
+  end)
+end)

@@ -180,6 +180,16 @@ describe("walk-forward", function()
     end
   end)
 
+  it("has a file of a plugin for each part", function()
+    assert.same({}, assert(walk { sweep = { plugins = { { "csv", path = dir .. "/wf.csv" }, "retry" } } }).warnings)
+    local lines = {}
+    for i, name in ipairs { "wf.1.csv", "wf.1.test.csv", "wf.2.csv", "wf.2.test.csv" } do
+      local f <close> = assert(io.open(dir .. "/" .. name))
+      lines[i] = select(2, f:read "a":gsub("\n", ""))
+    end
+    assert.same({ 6, 2, 6, 2 }, lines)
+  end)
+
   it("goes on after a window that has no choice, and says so", function()
     local study = assert(walk(nil, function(p)
       return p.from ~= 0 and program(p) or nil
@@ -206,6 +216,21 @@ describe("walk-forward", function()
     end } }))
     assert.same({ "stop", 1, 2 }, { study.meta.stopped, #study.meta.walkforward.windows, #study })
     assert.matches("stopped before the end", study.meta.walkforward.windows[1].reason)
+  end)
+
+  it("ends when a plugin's policy ends a sweep, but not at a part's own end", function()
+    local study = assert(walk { sweep = { plugins = { { api = 1, name = "mine", setup = function(host)
+      host:policy("halt", function(trial)
+        return trial.params.from == 0 and trial.number == 3 and "it is good enough" or nil
+      end)
+    end } } } })
+    assert.same({ "it is good enough", 3 }, { study.meta.stopped, #study })
+    assert.same({ "stopped before the end: it is good enough" }, { study.meta.walkforward.windows[1].reason })
+    assert.same({ "exhausted", 6 }, { (function()
+      local s = assert(walk { sweep = { max_trials = 2 } })
+      return s.meta.stopped, #s
+    end)() })
+    assert.equal("exhausted", assert(walk { sweep = { target = 98 } }).meta.stopped)
   end)
 
   it("raises for what makes no sense, in the caller's line", function()

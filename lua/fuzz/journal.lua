@@ -57,7 +57,6 @@ end
 local function check(trial)
   assert(math.type(trial.number) == "integer" and trial.number > 0 and trials.states[trial.state])
   scalars(trial.params, true)
-  scalars(trial.tags or {}, true)
   scalars(trial.metrics or {})
   shown(trial.message or "", trials.max.message)
   shown(trial.reason or "", trials.max.label)
@@ -123,11 +122,7 @@ local function load_all()
   for _, again in ipairs(journal.again(all.trials, "failed")) do
     assert(again.state ~= "complete" and again.state ~= "pruned")
   end
-  local reader <close> = assert(journal.read(path))
-  for trial in reader do
-    check(trial)
-  end
-  assert(not reader.err)
+  assert(journal.load(path, { keep = false, on_trial = check }))
 end
 
 return function(bytes)

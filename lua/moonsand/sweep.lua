@@ -10,6 +10,7 @@ local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local executors = require "moonsand.sweep.executor"
 local givens = require "moonsand.sweep.given"
+local json = require "moonsand.json"
 local journals = require "moonsand.sweep.journal"
 local key = require "moonsand.sweep.key"
 local options = require "moonsand.options"
@@ -137,9 +138,17 @@ local function executor_of(o, box, level)
   return executors.box(box, what, o), nil, program, key.context(parts)
 end
 
--- The journal of a sweep with another program, space or objective is another sweep's.
-local function signature(o, program)
-  local parts = { program, o.space:signature() }
+-- The words that a program gets, as far as they can be compared: not those that a function makes.
+local function words_of(o)
+  return type(o.args) == "table" and json.array { table.unpack(o.args) } or o.args and "(function)" or nil
+end
+
+-- The journal of a sweep with another program, other words for it, or another space, data or objective, is another
+-- sweep's.
+local function signature(o, program, data_hash)
+  local parts = { program, o.space:signature(), "data " .. (data_hash or "") }
+  local words = words_of(o)
+  parts[#parts + 1] = words and "args " .. json.encode(words) or nil
   for _, g in ipairs(o.goals) do
     parts[#parts + 1] = (g.maximize and "max " or "min ") .. (g.name or "(function)")
   end
@@ -162,7 +171,8 @@ end
 local function header_of(o, box, executor, program)
   local objective, direction = objective_of(o)
   return {
-    signature = signature(o, program), script = o.script or o.code and "(code)" or nil, program = program,
+    signature = signature(o, program, box.data_hash), program = program, args = words_of(o),
+    script = o.script or o.code and "(code)" or nil,
     objective = objective, direction = direction, params = o.space:describe(), started = os.time(), seed = o.seed,
     jobs = o.jobs or math.tointeger(executor.jobs) or default_jobs, title = o.title, data = o.data,
     data_hash = box.data_hash, image = type(box.image) == "string" and box.image or nil, engine = engine_of(box),
@@ -211,8 +221,9 @@ local function make_study(self, runner, header)
   meta.stopped = reason_of(runner)
   meta.error = runner.err and tostring(runner.err.message) or nil
   meta.journal, meta.kept = o.journal, o.keep
-  meta.counts = { done = runner.done, complete = runner.complete, pruned = runner.pruned, failed = runner.failed,
-    cached = runner.cached, failures = runner.failures }
+  -- `here` ended in this process, in wall_s; the others count what an earlier run left, too.
+  meta.counts = { done = runner.done, here = runner.done - runner.done_before, complete = runner.complete,
+    pruned = runner.pruned, failed = runner.failed, cached = runner.cached, failures = runner.failures }
   local study = studies.new {
     trials = trials, meta = meta, warnings = self._warnings, exporters = extra_of(self._registry.exporters),
     failures = not o.keep and runner.failures or nil,
@@ -278,10 +289,13 @@ end
 --- drives the loop; inside a task it yields.
 ---
 --- Trials that fail are in the study. nil, err is for what kept the sweep from going on: the program cannot be read,
---- the journal is another sweep's or cannot be written, the engine is gone; what had been reached by then is the third
---- value, and in the journal. Raises what a callback raised, and "interrupted!" after Ctrl-C; the journal is good then.
+--- the journal is another sweep's (of another program, other args, data, space or objective) or cannot be written, the
+--- engine is gone; what had been reached by then is the third value, and in the journal. Raises what a callback raised,
+--- and "interrupted!" after Ctrl-C; the journal is good then.
 --- study.warnings: lines of plugins and the like. study.meta.stopped: "exhausted" (all of the space), "max_trials",
 --- "max_time", "target", "failures", "fail_fast", "stop", "cancel", "error", or what a plugin said.
+--- study.meta.counts: done, complete, pruned, failed, cached, failures (by reason), of all trials; here: how many ended
+--- in this call, which took meta.wall_s seconds.
 ---@param box moonsand.Sandbox|table
 ---@return moonsand.Study? study, moonsand.Error? err, moonsand.Study? so_far
 function Sweep:run(box)

@@ -182,7 +182,8 @@ function M.times(meta, trials, counts)
     started, ended = started or first, ended or last
   end
   wall = wall or started and ended and ended >= started and ended - started or nil
-  local done = counts.complete + counts.pruned + counts.failed
+  local here = type(meta.counts) == "table" and math.tointeger(meta.counts.here) -- in that time
+  local done = here or counts.complete + counts.pruned + counts.failed
   return { started = started, ended = ended, wall_s = wall, rate = wall and wall > 0 and done / wall or nil }
 end
 

@@ -3,21 +3,37 @@ local core = require "moonsand.core"
 local errors = require "moonsand.errors"
 local outcome = require "moonsand.sweep.outcome"
 local policy = require "moonsand.sweep.policy"
+local records = require "moonsand.sweep.trial"
 local sched = require "moonsand.sched"
 
 local M = {}
 
-local most_reports = 4096 -- kept of one trial
+-- Kept of one trial's reports, about: a program may say 16 MiB in a run, and a sweep may keep 100,000 trials.
+local most_bytes = 1 << 20
+
+-- About what it costs to keep it.
+local function size_of(flat)
+  local bytes = 128
+  for name, value in pairs(flat) do
+    bytes = bytes + 48 + #name + (type(value) == "string" and #value or 0)
+  end
+  return bytes
+end
 
 local function reported(self, hooks, step, metrics)
   local trial = hooks.trial
   local flat = type(metrics) == "table" and outcome.flatten(metrics) or {}
   local reports = trial.reports or {}
   trial.reports = reports
+  hooks.reports = hooks.reports + 1
   if type(step) ~= "number" or step - step ~= 0 then
-    step = #reports + 1 -- what a program says is its own business
+    step = hooks.reports -- what a program says is its own business
   end
-  if #reports < most_reports then
+  local bytes = hooks.bytes + size_of(flat)
+  if #reports >= records.max.reports or bytes > most_bytes then
+    trial.dropped = (trial.dropped or 0) + 1
+  else
+    hooks.bytes = bytes
     reports[#reports + 1] = { step = step, metrics = flat }
     self:append { type = "report", number = trial.number, attempts = trial.attempts, step = step, metrics = flat }
   end
@@ -36,7 +52,7 @@ end
 ---@param self moonsand.sweep.Runner
 ---@return table
 function M.hooks(self)
-  local hooks = { pruned = false }
+  local hooks = { pruned = false, reports = 0, bytes = 0 } -- how many of the attempt, and what those kept cost
   function hooks.report(step, metrics)
     return reported(self, hooks, step, metrics)
   end
@@ -52,10 +68,10 @@ end
 local function attempt(self, trial, hooks)
   trial.attempts = trial.attempts + 1
   trial.state, trial.reason, trial.message = "running", nil, nil
-  trial.metrics, trial.series, trial.reports = nil, nil, nil
+  trial.metrics, trial.series, trial.reports, trial.dropped = nil, nil, nil, nil
   trial.started = self.epoch + core.monotonic()
   self:append(trial)
-  hooks.trial, hooks.pruned = trial, false
+  hooks.trial, hooks.pruned, hooks.reports, hooks.bytes = trial, false, 0, 0
   local result, err = self.executor:run(trial, hooks)
   self.handles[trial] = nil
   if not result then
@@ -89,12 +105,16 @@ end
 
 -- Returns after so many seconds, or when the sweep has come to its end.
 local function pause(self, seconds)
+  if self.deadline then
+    seconds = math.min(seconds, self.deadline - core.monotonic())
+  end
   if seconds > 0 then
     local gate = { finished = false }
     self.waits[gate] = true
     sched.wait(gate, seconds)
     self.waits[gate] = nil
   end
+  self:look_at_time()
 end
 
 -- "again"; "ended"; or "waiting": it would be tried again, but no trials are begun any more. A resume does so then.

@@ -23,7 +23,7 @@ local max_line = 16 << 20
 -- Takes records in the order of the file; known[number] is the trial as it is by then. With keep = false only those are
 -- known that are not complete and not pruned: what a resume may have to run.
 local function assembler(options)
-  local self = { known = {}, others = {}, last = 0 }
+  local self = { known = {}, others = {}, last = 0, failed = {} }
   local keep, on_trial = options.keep ~= false, options.on_trial
   local with_series, with_reports = options.series ~= false, options.reports ~= false
 
@@ -65,6 +65,13 @@ local function assembler(options)
       on_trial(record)
     end
     local state = record.state
+    -- An attempt that will be followed by another one is not written as failed: a trial that failed, and is running,
+    -- was run again by a resume.
+    if state == "failed" then
+      self.failed[number] = true
+    elseif self.failed[number] and trials.is_finished(record) then
+      self.failed[number] = nil
+    end
     if keep or state ~= "complete" and state ~= "pruned" then
       self.known[number] = record
     else
@@ -168,69 +175,6 @@ function M.load(path, options)
   return { header = header, trials = all.list(), others = all.others, last = all.last, torn = file:facts().torn }
 end
 
----@class moonsand.sweep.Reader
----@field header table
----@field err moonsand.Error? why it ended, when that was not the end of the file
-local Reader = {}
-Reader.__index = Reader
-
---- The next trial that finished (again when it ran again); nil at the end; nil, err when the journal is damaged.
----@return table? trial, moonsand.Error? err
-function Reader:next()
-  while not self.err do
-    local value, err = self.file:record()
-    if value == nil then
-      self.err = err
-      break
-    end
-    local record, why = self.codec:record(value, err)
-    if not record then
-      self.err = select(2, self.file:damaged(why))
-      break
-    end
-    self.found = nil
-    self.all.take(record)
-    self.all.others = {}
-    if self.found then
-      return self.found
-    end
-  end
-  return nil, self.err
-end
-
-Reader.__call = Reader.next
-
-function Reader:close()
-  self.file:close()
-end
-
-Reader.__close = Reader.close
-
---- For those who keep nothing: `for trial in reader do ... end`, and then look at reader.err. At the end of a journal
---- that is still written to it can be asked again later.
----@param path string
----@return moonsand.sweep.Reader? reader to be closed, moonsand.Error? err
-function M.read(path)
-  opts.text("path", path, 2)
-  local file, err = core.journal(path, { mode = "read" })
-  if not file then
-    return nil, err
-  end
-  local self = setmetatable({ file = file, codec = lines.codec() }, Reader)
-  self.header, err = read_header(path, file, self.codec)
-  if not self.header then
-    file:close()
-    return nil, err
-  end
-  self.all = assembler {
-    keep = false,
-    on_trial = function(trial)
-      self.found = trial
-    end,
-  }
-  return self
-end
-
 -- ---- writing --------------------------------------------------------------------------------------------------------
 
 ---@class moonsand.sweep.Journal
@@ -239,6 +183,7 @@ end
 ---@field trials table[] what was there when it was resumed, in the order of numbers (see `keep`)
 ---@field others table[]
 ---@field last integer the highest number there
+---@field failed table<integer, boolean> numbers of the trials that failed and have not ended otherwise since
 ---@field resumed boolean something was there
 ---@field torn integer bytes of a torn last line, cut off
 local Journal = {}
@@ -347,6 +292,7 @@ function M.open(path, options)
   end
   self.resumed = found
   self.trials, self.others, self.last = self.all.list(), self.all.others, self.all.last
+  self.failed = self.all.failed
   self.all = nil
   return self
 end
@@ -375,12 +321,6 @@ function Journal:append(record)
     error("a record needs a type", 2)
   end
   return self.file:append(line)
-end
-
---- Forces to disk what was not yet, whatever the policy: at the end of a sweep.
----@return boolean? ok, moonsand.Error? err
-function Journal:sync()
-  return self.file:sync()
 end
 
 --- Also __close, and when it is collected; safe twice.

@@ -21,7 +21,7 @@ local plain_order = {
   "number", "state", "reason", "attempts", "step", "key", "value", "message", "cached", "dropped", "started", "ended",
   "wall_s", "cpu_s", "queue_s", "memory_peak",
 }
-local groups = { "params", "metrics", "tags" }
+local groups = { "params", "metrics" }
 local plain_keys, group_keys = {}, {}
 for i, name in ipairs(plain_order) do
   plain_keys[i] = '"' .. name .. '":'
@@ -112,7 +112,7 @@ local function make_writer()
     return names, begins[group]
   end
 
-  -- Parameters and tags are kept as they are.
+  -- Parameters are kept as they are.
   local function put_text(group, name, s)
     if group == "metrics" then
       put(quote(harmless(s, max.text)))
@@ -309,7 +309,7 @@ function M.codec()
   return setmetatable({ write = make_writer(), cleaner = trials.cleaner() }, Codec)
 end
 
---- The line for a trial as it is now, without its reports. Raises (no position) for a parameter or tag whose text JSON
+--- The line for a trial as it is now, without its reports. Raises (no position) for a parameter whose text JSON
 --- cannot hold, and for a member that is of another type than it says above.
 ---@param trial table
 ---@param without_series boolean?

@@ -233,7 +233,8 @@ local function want(self, what, name, f, kind)
   return { use = self._use, f = f }
 end
 
---- event "trial": f(trial) when a trial has ended; "run": f(event), event.type being "begin", "retry" (trial, delay_s),
+--- event "trial": f(trial) when a trial has ended; "run": f(event), event.type being "begin" (params, the names; jobs;
+--- total and journal, a path, if any; resumed: trials of an earlier run are in that), "retry" (trial, delay_s),
 --- "stopping" (reason); "end": f(study).
 function Host:on(event, f)
   if not events[event] then

@@ -32,6 +32,9 @@ function M.reports_of(trial, objective)
     local value
     if type(objective) == "function" then
       local ok, answer = pcall(objective, report.metrics, trial)
+      if not ok and errors.is_interrupt(answer) then
+        error(answer, 0)
+      end
       value = ok and answer or nil
     elseif objective ~= nil and type(report.metrics) == "table" then
       value = report.metrics[objective]

@@ -31,7 +31,7 @@ function M.new(o, parts)
     o = o, goals = o.goals, space = o.space,
     sampler = parts.sampler, pruner = parts.pruner, journal = parts.journal, executor = parts.executor,
     registry = parts.registry, context = parts.context, jobs = parts.jobs,
-    trials = {}, asked = 0, pending = {}, first_pending = 1, known = {}, known_left = 0, repeated = 0,
+    trials = {}, asked = 0, pending = {}, first_pending = 1, last_pending = 0, known = {}, known_left = 0, repeated = 0,
     done = 0, complete = 0, failed = 0, pruned = 0, running = 0, cached = 0, done_before = 0, failures = {},
     best = nil, handles = {}, flying = {}, waits = {},
     began = core.monotonic(), epoch = os.time() - core.monotonic(),
@@ -54,6 +54,16 @@ function Runner:stop(why)
     end
     self:wake()
   end
+end
+
+--- Stops when its time is over.
+---@return boolean over
+function Runner:look_at_time()
+  local over = self.deadline ~= nil and core.monotonic() >= self.deadline
+  if over then
+    self:stop "max_time"
+  end
+  return over
 end
 
 --- Ends the sweep with an error, once what runs has ended.
@@ -133,7 +143,8 @@ local function tell(self, trial)
 end
 
 local function push(self, trial)
-  self.pending[#self.pending + 1] = trial
+  self.last_pending = self.last_pending + 1
+  self.pending[self.last_pending] = trial
 end
 
 local function pop(self)
@@ -141,8 +152,8 @@ local function pop(self)
   if trial then
     self.pending[self.first_pending] = nil
     self.first_pending = self.first_pending + 1
-    if self.first_pending > #self.pending then -- empty: the numbers begin anew
-      self.pending, self.first_pending = {}, 1
+    if self.first_pending > self.last_pending then -- empty: the numbers begin anew
+      self.pending, self.first_pending, self.last_pending = {}, 1, 0
     end
   end
   return trial
@@ -316,13 +327,12 @@ end
 ---@return table? trial
 function Runner:next()
   while not self.stopping do
-    if self.deadline and core.monotonic() >= self.deadline then
-      self:stop "max_time"
+    if self:look_at_time() then
       return nil
     end
     local trial = pop(self)
     if trial then
-      if not (self.cache and self.cache:own(trial.key) and is_twin(self, trial)) then
+      if not is_twin(self, trial) then -- those like it wait for what becomes of it
         return trial
       end
     elseif self.no_more then
@@ -407,7 +417,7 @@ end
 function Runner:resume(journal, only_failed)
   local open = {}
   for _, trial in ipairs(journal:again(only_failed and "failed" or true)) do
-    open[trial] = not only_failed or trial.state == "failed"
+    open[trial] = not only_failed or journal.failed[trial.number]
   end
   self.asked = journal.last
   for _, trial in ipairs(journal.trials) do
@@ -423,14 +433,24 @@ function Runner:resume(journal, only_failed)
   end
   self.only_pending = only_failed
   self.done_before, self.failed_before = self.done, self.failed
+  if only_failed then
+    self.total_known = self.done + self.last_pending - self.first_pending + 1
+  end
 end
 
 --- Until there is nothing more to do. Raises what a callback raised.
 function Runner:run()
   self.failed_before = self.failed_before or 0
-  self.registry:fire("run", { type = "begin", params = self.o.names, total = self:total(), jobs = self.jobs })
+  self.registry:fire("run", {
+    type = "begin", params = self.o.names, total = self:total(), jobs = self.jobs,
+    resumed = self.journal ~= nil and self.journal.resumed, journal = self.journal and self.journal.path,
+  })
   if self.registry.failure then
     self:fail(self.registry.failure)
+  end
+  -- What an earlier run was looking for may be there already.
+  if self.best and policy.ended(self.o, self.best, 0, 0) then
+    self:stop "target"
   end
   if self.executor.synchronous then
     work(self)
@@ -442,19 +462,28 @@ end
 
 local most_counted = 10000
 
+-- How many points the sampler has: nil when nobody knows.
+local function points_of(self)
+  local space, points = self.space, self.sampler.points
+  local size = space:size()
+  if self.sampler.inner then -- a user's may repeat itself, and end when it likes
+    return nil
+  elseif size and space.where then -- some of the points are refused
+    local ok, n, exact = pcall(space.count, space, most_counted)
+    if not ok and errors.is_interrupt(n) then
+      error(n, 0)
+    end
+    size = ok and exact and n or nil -- what `where` raised will end the sweep when it is asked for such a point
+  end
+  return size and points and math.min(size, points) or size or points
+end
+
 --- How many trials there will be, when that is known.
 ---@return integer?
 function Runner:total()
   if self.total_known == nil then
-    local size = self.space:size()
-    if size and self.space.where then -- some of the points are refused
-      local ok, n, exact = pcall(self.space.count, self.space, most_counted)
-      size = ok and exact and n or nil
-    end
-    size = self.o.endless and math.huge or size
-    local most = self.o.max_trials
-    size = size and most and math.min(size, most) or size or most
-    self.total_known = size and size < math.huge and size or false
+    local size, most = points_of(self), self.o.max_trials
+    self.total_known = size and most and math.min(size, most) or size or most or false
   end
   return self.total_known or nil
 end

@@ -41,7 +41,13 @@ local function by_name(list)
 end
 
 -- What differs, in words. `unlike` are members that differ between two runs of one sweep.
-local unlike = { type = true, version = true, signature = true, started = true }
+local unlike = {
+  type = true, version = true, signature = true, started = true, image = true, engine = true, jobs = true, title = true,
+}
+-- Members whose names say too little.
+local called = {
+  data_hash = "the data (by the hash of its files)", args = "the program's args", program = "the program (by its hash)",
+}
 
 local function differences(there, here)
   local out = {}
@@ -64,7 +70,7 @@ local function differences(there, here)
     table.sort(list)
     for _, name in ipairs(list) do
       if what ~= "" or not unlike[name] and name ~= "params" then
-        compare(what .. text.harmless(name, 80), a[name], b[name])
+        compare(what == "" and called[name] or what .. text.harmless(name, 80), a[name], b[name])
       end
     end
   end

@@ -8,7 +8,6 @@
 ---     reason     of "failed": "error", "timeout", "oom", ...; message: one line about it, at most 500 bytes
 ---     value      the objective; values = { number, ... } of several
 ---     metrics    name -> number (NaN and infinities too), string or boolean
----     tags       name -> scalar: what a plugin wants kept, types exactly as in params
 ---     series     name -> list of numbers or short texts, at most 4096
 ---     reports    { { step = number, metrics = { ... } }, ... }; in the journal each is a line of its own
 ---     attempts, dropped, memory_peak (integers), started, ended (seconds since the epoch), wall_s, cpu_s, queue_s,
@@ -23,7 +22,7 @@ local M = {}
 --- The largest that is kept.
 M.max = {
   message = 500, -- bytes
-  name = 200, -- bytes, of a metric, parameter, tag or series
+  name = 200, -- bytes, of a metric, parameter or series
   text = 1000, -- bytes, of a metric's value that is a text
   param = 65536, -- bytes, of a parameter's value that is a text
   label = 64, -- bytes, of a text in a series
@@ -132,7 +131,7 @@ end
 
 -- See Cleaner:scalars.
 local function clean_scalars(t, names, texts)
-  local n, odd, dropped = 0, nil, 0
+  local n, odd = 0, nil
   for k, v in next, t do
     local kind = type(v)
     if type(k) ~= "string" or names[k] ~= k then
@@ -142,7 +141,6 @@ local function clean_scalars(t, names, texts)
       t[k] = texts and texts[v] or v
     elseif kind ~= "number" and kind ~= "boolean" then
       t[k] = nil
-      dropped = dropped + 1
       n = n - 1
     end
     n = n + 1
@@ -152,28 +150,22 @@ local function clean_scalars(t, names, texts)
     for _, k in ipairs(odd) do
       if type(k) == "string" then
         moved[k] = t[k]
-      else
-        dropped = dropped + 1
       end
       t[k] = nil
     end
     for _, k in ipairs(M.sorted_keys(moved)) do
       if t[names[k]] == nil then
         t[names[k]] = moved[k]
-      else
-        dropped = dropped + 1
       end
     end
-    return dropped + clean_scalars(t, names, texts)
+    return clean_scalars(t, names, texts)
   end
   if n > M.max.scalars then
     local keys = M.sorted_keys(t)
     for i = M.max.scalars + 1, n do
       t[keys[i]] = nil
     end
-    dropped = dropped + n - M.max.scalars
   end
-  return dropped
 end
 
 -- Numbers, or short texts; anything else is NaN.
@@ -193,17 +185,15 @@ local function clean_list(list, texts)
 end
 
 local function clean_series(series, names)
-  local out, dropped, n = {}, 0, 0
+  local out, n = {}, 0
   for _, name in ipairs(M.sorted_keys(series)) do
     local list, to = series[name], names[name]
     if type(list) == "table" and out[to] == nil and n < M.max.series then
       out[to] = clean_list(list, true)
       n = n + 1
-    else
-      dropped = dropped + 1
     end
   end
-  return out, dropped
+  return out
 end
 
 -- ---- members --------------------------------------------------------------------------------------------------------
@@ -256,7 +246,7 @@ M.plain = plain
 M.texts = { reason = true, message = true, key = true }
 
 --- Tables of scalars.
-M.scalars = { params = true, metrics = true, tags = true }
+M.scalars = { params = true, metrics = true }
 
 --- For the names and texts of one sweep after another: most are the same in all of its trials.
 ---@class moonsand.sweep.Cleaner
@@ -278,48 +268,14 @@ end
 --- Scalars of harmless names, and harmless texts unless it is of those that are kept as they are, in the same table.
 ---@param t table
 ---@param as_they_are boolean?
----@return integer dropped how many were left out
 function Cleaner:scalars(t, as_they_are)
-  return clean_scalars(t, self.names, not as_they_are and self.texts or nil)
+  clean_scalars(t, self.names, not as_they_are and self.texts or nil)
 end
 
 ---@param series table<string, any>
----@return table<string, any[]> series, integer dropped
+---@return table<string, any[]> series
 function Cleaner:series(series)
   return clean_series(series, self.names)
-end
-
---- Makes what a program said of a trial fit to be shown and kept: the same table, and as it would come back out of a
---- journal. What is no scalar or too much is left out, and counted in trial.dropped.
----@param trial table
----@return table trial
-function Cleaner:trial(trial)
-  local dropped = 0
-  if trial.metrics then
-    dropped = self:scalars(trial.metrics)
-  end
-  if trial.series then
-    local left
-    trial.series, left = self:series(trial.series)
-    dropped = dropped + left
-  end
-  for name, make in next, plain do
-    local v = trial[name]
-    if v ~= nil and name ~= "number" and name ~= "state" then
-      trial[name] = make(v) or nil
-    end
-  end
-  for i, report in ipairs(trial.reports or {}) do
-    if i > M.max.reports then
-      trial.reports[i] = nil
-    elseif report.metrics then
-      dropped = dropped + self:scalars(report.metrics)
-    end
-  end
-  if dropped > 0 then
-    trial.dropped = (trial.dropped or 0) + dropped
-  end
-  return trial
 end
 
 return M

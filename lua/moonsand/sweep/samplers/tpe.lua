@@ -2,6 +2,7 @@
 --- best trials so far and unlike the others. Trials that were pruned or that failed by themselves count as bad ones,
 --- and so do those that still run, so that many workers do not all try the same place.
 local options = require "moonsand.options"
+local ordered = require "moonsand.sweep.ordered"
 local parzen = require "moonsand.sweep.parzen"
 local random = require "moonsand.sweep.random"
 local random_sampler = require "moonsand.sweep.samplers.random"
@@ -39,7 +40,7 @@ function M.new(own, ctx)
     space = ctx.space, sign = ctx.direction == "minimize" and -1 or 1,
     startup = own.startup_trials or 10, candidates = own.candidates or 24, gamma = own.gamma or 0.1,
     random = random_sampler.new({ patience = own.patience }, ctx), rng = random.new(ctx.seed, "tpe"),
-    parameters = {}, place = {}, ranked = {}, failed = {}, pending = {}, asked = 0, told = 0, seen = {},
+    parameters = {}, place = {}, ranked = ordered.new(), failed = {}, pending = {}, asked = 0, told = 0, seen = {},
   }, Tpe)
   for _, entry in ipairs(ctx.space.order) do
     local dimension = entry.dimension
@@ -74,20 +75,6 @@ local function row_of(self, params)
   return row
 end
 
--- The best first; of equals, the one that was told first.
-local function rank(list, row, value)
-  local low, high = 1, #list + 1
-  while low < high do
-    local middle = (low + high) // 2
-    if list[middle].value >= value then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  table.insert(list, low, { row = row, value = value })
-end
-
 --- Takes a finished trial in, one of its own or any other of the same space.
 ---@param trial table
 function Tpe:tell(trial)
@@ -101,7 +88,7 @@ function Tpe:tell(trial)
   local value = trial.value or type(trial.values) == "table" and trial.values[1] or nil
   local state = trial.state or "complete"
   if state == "complete" and type(value) == "number" and value - value == 0 then
-    rank(self.ranked, row, self.sign * value)
+    self.ranked:add(row, self.sign * value)
   elseif state == "complete" or state == "pruned" or own_fault[trial.reason] then
     self.failed[#self.failed + 1] = row
   end
@@ -109,11 +96,11 @@ end
 
 local function good_and_bad(self)
   local ranked, failed = self.ranked, self.failed
-  local all = #ranked + #failed
-  local most = math.min(math.ceil(self.gamma * all), most_good, #ranked)
+  local all = ranked.count + #failed
+  local most = math.min(math.ceil(self.gamma * all), most_good, ranked.count)
   local good = {}
   for i = 1, most do
-    good[i] = ranked[i].row
+    good[i] = ranked:at(i)
   end
   local running = {}
   for _, entry in pairs(self.pending) do
@@ -126,7 +113,7 @@ local function good_and_bad(self)
   local keep = math.min(rest, most_bad)
   for i = 1, keep do
     local at = most + (i - 1) * rest // keep + 1
-    bad[i] = ranked[at] and ranked[at].row or failed[at - #ranked]
+    bad[i] = at <= ranked.count and ranked:at(at) or failed[at - ranked.count]
   end
   for i = 1, math.min(#running, most_bad) do
     bad[#bad + 1] = running[i].row
@@ -179,7 +166,7 @@ end
 --- The next point: never one that was asked before.
 ---@return table? params nil when all of a grid has been asked
 function Tpe:ask()
-  if #self.ranked == 0 or #self.ranked + #self.failed < self.startup then
+  if self.ranked.count == 0 or self.ranked.count + #self.failed < self.startup then
     return ask_random(self)
   end
   local good, bad = good_and_bad(self)
