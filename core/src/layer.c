@@ -27,6 +27,7 @@ struct ms_layer_work {
     char tag[80];
     char container[48];
     moonsand_error *failed; /* kept while the container is removed */
+    int looked;             /* how often the same look at an image failed */
 };
 
 static void go(struct ms_layer_work *w, step next);
@@ -229,6 +230,15 @@ static int read_run_id(struct ms_layer_work *w, const char *body, size_t len, mo
     return rc;
 }
 
+/* Podman looks for an image's parents among all images, and fails when one of these goes at that
+ * moment. */
+static bool others_went(struct ms_layer_work *w, int status, const char *body, size_t len)
+{
+    static const char words[] = "failed to convert";
+    bool look = w->step == INSPECT || w->step == FIND || w->step == CONFIRM;
+    return look && status == 500 && memmem(body, len, words, sizeof words - 1) && w->looked++ < 5;
+}
+
 /* ---- the calls ---------------------------------------------------------------------------- */
 
 static void on_answer(void *arg, ms_http_call *call, int status, const char *body, size_t len,
@@ -256,6 +266,11 @@ static void on_answer(void *arg, ms_http_call *call, int status, const char *bod
         fail(w, err);
         return;
     }
+    if (others_went(w, status, body, len)) {
+        go(w, w->step);
+        return;
+    }
+    w->looked = 0;
     switch (w->step) {
     case INSPECT:
         if (read_image(w, status, body, len, &err))

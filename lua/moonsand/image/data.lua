@@ -197,7 +197,7 @@ end
 local function name_it(engine, facts, ref, base, hash)
   local other = store.inspect(engine, ref)
   if other and is_ours(other, base, hash) then
-    parts_of.forget(engine, facts.id)
+    parts_of.forget(engine, facts.id .. "?noprune=1")
     return other
   end
   local ok, err = store.tag(engine, facts.id, ref)
