@@ -1,6 +1,7 @@
 /* Journal: a file of lines that only grows. Belongs to no loop. */
 #include "lbinding.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct lb_journal {
@@ -146,7 +147,17 @@ static int journal_close(lua_State *L)
     moonsand_journal *core = j->core;
     j->core = NULL;
     j->h.open = false;
-    return answer(L, moonsand_journal_close(core, lb_err(L)));
+    moonsand_error *err = NULL;
+    if (moonsand_journal_close(core, &err) == 0) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    /* Not by the slot of errors: the collector may come here while one in it is being pushed. */
+    char message[1024];
+    moonsand_code code = moonsand_error_code(err);
+    (void)snprintf(message, sizeof message, "%s", moonsand_error_message(err));
+    moonsand_error_free(err);
+    return lb_fail_with(L, code, message);
 }
 
 static int journal_tostring(lua_State *L)
