@@ -30,7 +30,7 @@ assert(preset(podman) == image, "the engines name the image differently")
 -- ---- our side -----------------------------------------------------------------------------------------------------
 
 local function sandbox(engine, options)
-  local o = { image = image, cpus = 1, max_runs = 10000 }
+  local o = { image = image, cpus = 1, max_runs = options.mode == "fork" and 10000 or nil }
   for k, v in pairs(options) do
     o[k] = v
   end
