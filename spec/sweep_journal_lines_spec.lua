@@ -2,6 +2,7 @@
 local J = require "spec.support.journals"
 local core = require "moonsand.core"
 local journal = require "moonsand.sweep.journal"
+local lines = require "moonsand.sweep.line"
 local json = require "moonsand.json"
 
 local path, fails, open, read, text, trial, write = J.path, J.fails, J.open, J.read, J.text, J.trial, J.write
@@ -93,8 +94,8 @@ describe("what a program says", function()
 end)
 
 describe("core.Journal:record", function()
-  local function records(lines)
-    write(table.concat(lines, "\n") .. "\n")
+  local function records(list)
+    write(table.concat(list, "\n") .. "\n")
     return assert(core.journal(path, { mode = "read" }))
   end
 
@@ -155,6 +156,54 @@ describe("core.Journal:record", function()
     end
     local file <close> = records { "{" .. table.concat(many, ",") .. "}" }
     assert.is_false(select(2, file:record()))
+  end)
+
+  it("knows what is of a shape", function()
+    local shape = {
+      n = "number", c = "count", p = "positive", t = "text", y = "true", s = "scalars", one = { a = true, [2] = true },
+    }
+    for line, fit in pairs {
+      ['{"n":1.5,"c":0,"p":1,"t":"","y":true,"s":{"x":1},"one":"a"}'] = true, ['{"one":2}'] = true, ["{}"] = true,
+      ['{"n":null}'] = true, ['{"s":{"n":"other"}}'] = true, ['{"n":"1"}'] = false, ['{"c":-1}'] = false,
+      ['{"c":1.0}'] = false, ['{"p":0}'] = false, ['{"p":true}'] = false, ['{"t":1}'] = false, ['{"y":false}'] = false,
+      ['{"y":1}'] = false, ['{"s":1}'] = false, ['{"s":{"x":{}}}'] = false, ['{"one":"b"}'] = false,
+      ['{"other":1}'] = false, ["5"] = false, ['{"n":1,"t":1,"c":1}'] = false,
+      ['{"t":"' .. ("x"):rep(65) .. '"}'] = false,
+    } do
+      local file <close> = records { line }
+      local value, got = file:record(shape)
+      assert.equal(fit, got, line)
+      assert.same({ value, got }, { core.json_value(line, shape) })
+    end
+    assert.same({ nil, "no value", n = 2 }, table.pack(core.json_value "nul"))
+    assert.has_error(function()
+      core.json_value("1", "shape")
+    end)
+  end)
+
+  it("makes nothing of a trial that begins", function()
+    local codec = lines.codec()
+    local begun = {
+      number = 7, state = "running", attempts = 1, key = ("a1"):rep(32), started = 1795880709.0012703,
+      params = { fast = 10, slow = 20.5, kind = "a b", flag = true, off = false, low = -1 },
+    }
+    local usual = codec:trial(begun)
+    local file <close> = records { usual }
+    assert.same({ 7, usual, n = 2 }, table.pack(file:record(lines.shape)))
+    local record = codec:record(core.json_value(usual, lines.shape))
+    record.type = nil
+    assert.same(begun, record)
+    for from, to in pairs {
+      ['"number":7'] = '"number":0', ["running"] = "complete", ['"attempts":1'] = '"attempts":-1', ["10"] = "1e1",
+      ["20.5"] = "20.", ["true"] = "tru", ["false"] = "null", ["a b"] = "a  b", ["flag"] = "fl\\u0061g", ["low"] = "é",
+      ["}}$"] = "}", ["5}}$"] = "5,}}", ["a1a1"] = "\\na1", ["-1"] = "-01", ["1795880709.00"] = "01795880709.00",
+      ['"kind":"a b",'] = '"kind":"a b"', ['"type"'] = ' "type"', ['"started":%d+.%d+,'] = "",
+    } do
+      local line, count = usual:gsub(from, to, 1)
+      assert.equal(1, count)
+      local other <close> = records { line }
+      assert.not_equal("string", type(select(2, other:record(lines.shape))), line)
+    end
   end)
 end)
 

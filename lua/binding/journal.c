@@ -81,10 +81,13 @@ static int journal_next(lua_State *L)
     return 1;
 }
 
-/* record() -> the next line as a value, whether it is simple | nil at the end | nil, err */
+/* record(shape) -> the next line as a value, whether it is fit | nil at the end | nil, err
+ * With a shape, of a trial that begins: its number and the line. */
 static int journal_record(lua_State *L)
 {
     lb_journal *j = lb_check(L, LB_JOURNAL);
+    lua_settop(L, 2);
+    int shape = lb_json_shape(L, 2);
     const char *line;
     size_t len, where;
     if (moonsand_journal_next(j->core, &line, &len, lb_err(L)) != 0)
@@ -93,10 +96,16 @@ static int journal_record(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    bool simple;
-    const char *why = lb_json_push(L, line, len, &j->hints, &where, &simple);
+    lua_Integer trial;
+    if (shape != 0 && lb_begun(line, len, &trial)) {
+        lua_pushinteger(L, trial);
+        lua_pushlstring(L, line, len);
+        return 2;
+    }
+    bool fit;
+    const char *why = lb_json_push(L, line, len, shape, &j->hints, &where, &fit);
     if (why == NULL) {
-        lua_pushboolean(L, simple);
+        lua_pushboolean(L, fit);
         return 2;
     }
     why = lua_pushfstring(L, "is not JSON (%s, byte %I of the line)", why, (LUAI_UACINT)where);

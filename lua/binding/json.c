@@ -3,18 +3,14 @@
 #include "lbinding.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Deepest nesting; what is kept as lines has three levels, a space's description a few more. */
 #define DEPTH_MAX 32
 /* No number that a program writes is longer. */
 #define NUMBER_MAX 64
-/* Texts and nesting of what is simple; a line that is longer is not. */
-#define SIMPLE_TEXT 64
+/* Nesting of what is simple. */
 #define SIMPLE_DEPTH 2
-#define SIMPLE_LINE 16384
 /* Members that a new table has room for, at most, because the one of the same name before had. */
 #define HINT_MAX 64
 
@@ -24,6 +20,8 @@ typedef struct parser {
     const char *why;     /* the first mistake is at p */
     int depth;
     bool simple;
+    bool fits; /* so far */
+    int shape; /* where on the stack; 0: none, all fits */
     lb_json_hints *hints;
 } parser;
 
@@ -243,11 +241,11 @@ static bool string(parser *s)
             continue;
         if (c < ' ' || c == '"' || c == '\\')
             break;
-        /* As is_plain() has it. */
+        /* As lb_json_plain() has it. */
         simple = simple && c == ' ' && p != from && p[1] != ' ' && p[1] != '"';
     }
     size_t len = (size_t)(p - from);
-    s->simple = s->simple && simple && len <= SIMPLE_TEXT && *p == '"';
+    s->simple = s->simple && simple && len <= LB_JSON_SIMPLE_TEXT && *p == '"';
     s->p = p;
     if (*p != '"')
         return long_string(s, from);
@@ -263,6 +261,42 @@ static unsigned char *hint_of(parser *s, const char *name, size_t len)
     if (len != 0)
         hash += 31u * (unsigned char)name[0] + 7u * (unsigned char)name[len - 1];
     return &s->hints->members[hash % sizeof s->hints->members];
+}
+
+static bool is_whole(lua_State *L, lua_Integer least)
+{
+    return lua_isinteger(L, -1) && lua_tointeger(L, -1) >= least;
+}
+
+/* A member of the outermost object, its name and its value on top of the stack. */
+static bool fits(parser *s)
+{
+    lua_State *L = s->L;
+    int type = lua_type(L, -1);
+    bool good = false;
+    lua_pushvalue(L, -2);
+    if (lua_rawget(L, s->shape) == LUA_TTABLE) {
+        lua_pushvalue(L, -2);
+        good = lua_rawget(L, -2) != LUA_TNIL;
+        lua_pop(L, 2);
+        return good;
+    }
+    const char *kind = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    lua_pop(L, 1); /* the shape keeps it */
+    switch (kind[0]) {
+    case 'c': /* count */
+        return is_whole(L, 0);
+    case 'p': /* positive */
+        return is_whole(L, 1);
+    case 'n': /* number */
+        return type == LUA_TNUMBER;
+    case 't': /* text, true */
+        return kind[1] == 'e' ? type == LUA_TSTRING : type == LUA_TBOOLEAN && lua_toboolean(L, -1);
+    case 's': /* scalars: what is simple has no other tables */
+        return type == LUA_TTABLE;
+    default:
+        return false;
+    }
 }
 
 /* A null is no member. */
@@ -291,6 +325,8 @@ static bool object(parser *s, unsigned char *hint)
             lua_pushnil(s->L);
         } else if (!value(s, inner)) {
             return false;
+        } else if (s->shape != 0 && s->depth == 1 && s->fits) {
+            s->fits = fits(s);
         }
         lua_rawset(s->L, -3);
         members++;
@@ -355,13 +391,19 @@ static bool value(parser *s, unsigned char *hint)
     return wrong(s, "no value");
 }
 
-const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
-                         size_t *where, bool *simple)
+const char *lb_json_push(lua_State *L, const char *text, size_t len, int shape,
+                         lb_json_hints *hints, size_t *where, bool *fit)
 {
-    parser s = {.L = L, .p = text, .end = text + len, .simple = len <= SIMPLE_LINE, .hints = hints};
+    parser s = {.L = L,
+                .p = text,
+                .end = text + len,
+                .simple = len <= LB_JSON_SIMPLE_LINE,
+                .shape = shape,
+                .hints = hints};
     int top = lua_gettop(L);
     luaL_checkstack(L, 6, "JSON");
     blanks(&s);
+    s.fits = shape == 0 || *s.p == '{';
     bool good = value(&s, hint_of(&s, "", 0));
     if (good) {
         blanks(&s);
@@ -370,109 +412,32 @@ const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hin
     if (!good)
         lua_settop(L, top);
     *where = (size_t)(s.p - text);
-    *simple = good && s.simple;
+    *fit = good && s.simple && s.fits;
     return s.why;
 }
 
-/* ---- writing -------------------------------------------------------------------------------- */
-
-/* As it can stand between quotes, and on a terminal: see moonsand.text. */
-static bool is_plain(const char *s, size_t len, size_t max)
+/* json_value(text, shape) -> value, whether it is fit | nil, what is wrong with it */
+int lb_json_value(lua_State *L)
 {
-    if (len > max || (len != 0 && (s[0] == ' ' || s[len - 1] == ' ')))
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' ||
-            (s[i] == ' ' && s[i + 1] == ' '))
-            return false;
-    return true;
+    size_t len, where;
+    const char *text = luaL_checklstring(L, 1, &len);
+    lua_settop(L, 2);
+    lb_json_hints hints = {{0}};
+    bool fit;
+    const char *why = lb_json_push(L, text, len, lb_json_shape(L, 2), &hints, &where, &fit);
+    if (why != NULL) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    lua_pushboolean(L, fit);
+    return 2;
 }
 
-/* A finite number with as many digits as it takes, and of its type, as sweep/trial.lua does it. */
-static int print_float(char *out, size_t size, double n)
+int lb_json_shape(lua_State *L, int arg)
 {
-    bool whole = floor(n) == n;
-    int len;
-    if (whole && n < 1e15 && n > -1e15)
-        len = snprintf(out, size, "%.1f", n);
-    else if (whole)
-        len = snprintf(out, size, "%.16e", n);
-    else {
-        len = 0;
-        if (floor(n * 1e6) == n * 1e6)
-            len = snprintf(out, size, "%.14g", n);
-        if (len == 0 || strtod(out, NULL) != n)
-            len = snprintf(out, size, "%.17g", n);
-    }
-    if (len <= 0 || (size_t)len >= size)
+    if (lua_isnoneornil(L, arg))
         return 0;
-    char *comma = memchr(out, ',', (size_t)len); /* the host program's locale */
-    if (comma != NULL)
-        *comma = '.';
-    return len;
-}
-
-/* json_scalars(begin, t, names, keys, max) -> begin .. '"name":1.5,...' | nil when a value is not
- * of the usual: a finite number, a boolean, or a text that needs no change and has at most max
- * bytes.
- */
-int lb_json_scalars(lua_State *L)
-{
-    enum { BEGIN = 1, T, NAMES, KEYS, MAX };
-    size_t len, max;
-    const char *begin = luaL_checklstring(L, BEGIN, &len);
-    for (int i = T; i <= KEYS; i++)
-        luaL_checktype(L, i, LUA_TTABLE);
-    max = (size_t)luaL_checkinteger(L, MAX);
-    lua_settop(L, MAX);
-    luaL_checkstack(L, 6, "JSON");
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    luaL_addlstring(&b, begin, len);
-    lua_Unsigned count = lua_rawlen(L, NAMES);
-    bool first = true;
-    for (lua_Unsigned i = 1; i <= count; i++) {
-        /* The strings stay in their tables; the stack must be as the buffer left it. */
-        lua_rawgeti(L, NAMES, (lua_Integer)i);
-        int type = lua_rawget(L, T);
-        char number[64];
-        const char *text = NULL;
-        if (type == LUA_TSTRING) {
-            text = lua_tolstring(L, -1, &len);
-            text = is_plain(text, len, max) ? text : NULL;
-        } else if (type == LUA_TBOOLEAN) {
-            text = lua_toboolean(L, -1) ? "true" : "false";
-            len = strlen(text);
-        } else if (lua_isinteger(L, -1)) {
-            len = (size_t)snprintf(number, sizeof number, LUA_INTEGER_FMT, lua_tointeger(L, -1));
-            text = number;
-        } else if (type == LUA_TNUMBER && isfinite(lua_tonumber(L, -1))) {
-            len = (size_t)print_float(number, sizeof number, lua_tonumber(L, -1));
-            text = len != 0 ? number : NULL;
-        }
-        lua_pop(L, 1);
-        if (type == LUA_TNIL)
-            continue;
-        size_t key_len = 0;
-        const char *key = NULL;
-        if (lua_rawgeti(L, KEYS, (lua_Integer)i) == LUA_TSTRING)
-            key = lua_tolstring(L, -1, &key_len);
-        lua_pop(L, 1);
-        if (key == NULL || text == NULL) {
-            lua_settop(L, MAX);
-            lua_pushnil(L);
-            return 1;
-        }
-        if (!first)
-            luaL_addchar(&b, ',');
-        first = false;
-        luaL_addlstring(&b, key, key_len);
-        if (type == LUA_TSTRING)
-            luaL_addchar(&b, '"');
-        luaL_addlstring(&b, text, len);
-        if (type == LUA_TSTRING)
-            luaL_addchar(&b, '"');
-    }
-    luaL_pushresult(&b);
-    return 1;
+    luaL_checktype(L, arg, LUA_TTABLE);
+    return arg;
 }

@@ -205,17 +205,31 @@ void lb_journal_open(lua_State *L);
 int lb_untar(lua_State *L); /* core.untar */
 void lb_untar_open(lua_State *L);
 
+/* Of what is simple: the longest text, and the longest line. */
+#define LB_JSON_SIMPLE_TEXT 64
+#define LB_JSON_SIMPLE_LINE 16384
 /* json.c: what texts before had, so that tables get their room at once. Zero at first. */
 typedef struct lb_json_hints {
     unsigned char members[64];
 } lb_json_hints;
 /* Pushes the value of a text, which holds no NUL but the one after its end, and is UTF-8. NULL; or
  * what is wrong with it, and where, and nothing is pushed. A null is json.null, and no member of an
- * object. *simple: an object of scalars and of objects of scalars, with few members, whose names
- * and texts are harmless (as is_plain() in json.c has it) and have at most 64 bytes. */
-const char *lb_json_push(lua_State *L, const char *text, size_t len, lb_json_hints *hints,
-                         size_t *where, bool *simple);
+ * object. *fit: it is simple, that is an object of scalars and of objects of scalars, with few
+ * members, whose names and texts are plain (see lb_json_plain()) and have at most
+ * LB_JSON_SIMPLE_TEXT bytes; and it is of the shape at that index of the stack, 0 for none
+ * (core.d.lua, Journal:record(), has what a shape is). */
+const char *lb_json_push(lua_State *L, const char *text, size_t len, int shape,
+                         lb_json_hints *hints, size_t *where, bool *fit);
+/* The argument, a table, or 0 when it is absent. Raises. */
+int lb_json_shape(lua_State *L, int arg);
+int lb_json_value(lua_State *L); /* core.json_value */
+/* json_write.c. As it can stand between quotes, and on a terminal: see moonsand.text. */
+bool lb_json_plain(const char *s, size_t len, size_t max);
 int lb_json_scalars(lua_State *L); /* core.json_scalars */
+
+/* begun.c: is it the line of a trial that begins, as sweep/line.lua writes most of them? Then the
+ * trial's number. The line is UTF-8 and its end is NUL. */
+bool lb_begun(const char *line, size_t len, lua_Integer *trial);
 
 /* result.c */
 void lb_push_result(lua_State *L, const moonsand_result *r);

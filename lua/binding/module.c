@@ -29,6 +29,8 @@ int luaopen_moonsand_core(lua_State *L)
     lua_setfield(L, -2, "untar");
     lua_pushcfunction(L, lb_journal_new);
     lua_setfield(L, -2, "journal");
+    lua_pushcfunction(L, lb_json_value);
+    lua_setfield(L, -2, "json_value");
     lua_pushcfunction(L, lb_json_scalars);
     lua_setfield(L, -2, "json_scalars");
     lua_pushliteral(L, MOONSAND_VERSION);

@@ -80,24 +80,38 @@ local function check(trial)
   end
 end
 
+-- A line's record, as it is found out by the way that takes any line.
+local function slowly(codec, line)
+  return (codec:record((core.json_value(line))))
+end
+
 -- Each record that can be read, written again, and read again.
 local function each(bytes)
   write(bytes)
   local file <close> = assert(core.journal(path, { mode = "read" }))
+  local again <close> = assert(core.journal(path, { mode = "read" }))
   local codec, out, records = lines.codec(), {}, {}
   while true do
-    local value, err = file:record()
+    local value, err = file:record(lines.shape)
+    local line = again:next()
+    if type(err) == "string" then
+      local number = value
+      assert(err == line)
+      value, err = core.json_value(line, lines.shape)
+      assert(err == true and value.number == number and value.state == "running")
+    end
     if value == nil then
       assert(not err or err.code == "protocol" and err.message:find "line %d+ %(byte %d+%)", err and err.message)
       break
     end
     local record, why = codec:record(value, err)
+    assert(same(record, slowly(codec, line)), "known otherwise by its shape")
     if record then
       records[#records + 1] = record
-      local good, line = pcall(codec[record.type] or codec.other, codec, record)
+      local good, written = pcall(codec[record.type] or codec.other, codec, record)
       -- Only a text of a parameter may be too long to be written.
-      assert(good or type(line) == "string" and line:find "longer than", line)
-      out[#out + 1] = good and line or '{"type":"x"}'
+      assert(good or type(written) == "string" and written:find "longer than", written)
+      out[#out + 1] = good and written or '{"type":"x"}'
       records[#records] = good and record or { type = "x" }
     else
       assert(type(why) == "string" and not why:find "%c")

@@ -101,6 +101,12 @@ function core.journal(path, options) end
 ---@return string? json
 function core.json_scalars(begin, t, names, keys, max) end
 
+--- What Journal:record() makes of a line. nil, text: what is wrong with it.
+---@param text string UTF-8
+---@param shape table<string, string|table>?
+---@return any value, boolean|string fit_or_why
+function core.json_value(text, shape) end
+
 --- 64 hexadecimal digits.
 ---@param bytes string
 ---@return string? hex, moonsand.Error? err
@@ -254,11 +260,17 @@ local Journal = {}
 ---@return string? line, moonsand.Error? err
 function Journal:next() end
 --- As next(), and what the line says as JSON: numbers exact and of their type (3, 3.0), null in a list as json.null and
---- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32. Whether a value is
---- simple follows it: an object of scalars and objects of scalars, few of them, whose names and texts are plain ASCII
---- and have at most 64 bytes: there is nothing to be made harmless in it.
----@return any value, boolean|moonsand.Error|nil simple_or_err
-function Journal:record() end
+--- no member of a table. err.code "protocol" also for what is not JSON, or nested deeper than 32. Whether a value is fit
+--- follows it: it is simple, an object of scalars and objects of scalars, few of them, whose names and texts are plain
+--- ASCII and have at most 64 bytes, so that nothing in it has to be made harmless; and it is of the shape.
+---
+--- shape: what each member of the object has to be, and there are no others: "count" (an integer from 0), "positive" (from
+--- 1), "number", "text", "true", "scalars" (an object), or a table whose keys it may be. With a shape, a trial that
+--- begins, in a line as sweep/line.lua writes them, is an integer, its number, followed by the line, whose json_value() is
+--- fit. Nothing is made of it, as nearly all such lines are followed by one that says all of it again.
+---@param shape table<string, string|table>?
+---@return any value, boolean|string|moonsand.Error|nil fit_or_line_or_err
+function Journal:record(shape) end
 --- The error for the line that was read last: "FILE: line 3 (byte 120) WHAT", and the way out.
 ---@param what string
 ---@return nil, moonsand.Error err

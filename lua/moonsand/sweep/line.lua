@@ -341,14 +341,27 @@ end
 
 local required = { trial = { "number", "state", "params" }, report = { "number", "step", "metrics" } }
 
+--- For Journal:record() of the core: a trial that is as it should be, nearly all are.
+M.shape = { type = { trial = true }, state = trials.states, number = "positive", cached = "true" }
+for name in next, plain do
+  M.shape[name] = M.shape[name] or texts[name] and "text" or trials.counts[name] and "count" or "number"
+end
+for name in next, scalars do
+  M.shape[name] = "scalars"
+end
+M.shape.values = nil -- a list is not simple
+
 --- What a line says that anybody may have written: record.type is "trial" (then the record is the trial, without
 --- reports), "report", or something else. What is not known of those two is left out.
----@param record any as Journal:record() of the core gives it; changed
----@param simple boolean? what it gave besides
+---@param record any as Journal:record() of the core gives it, with the shape above; changed
+---@param fit boolean? what it gave besides
 ---@return table? record
 ---@return string? why "has no number": what is wrong with the line
 ---@return table? raw of a record of another type: as it was written, harmful texts included
-function Codec:record(record, simple)
+function Codec:record(record, fit)
+  if fit and record.number and record.state and record.params then
+    return record
+  end
   local kind = type(record) == "table" and record.type
   if type(kind) ~= "string" then
     return nil, "is no record"
@@ -363,20 +376,18 @@ function Codec:record(record, simple)
   for name, v in next, record do
     local make = plain[name]
     if make then
-      if not simple or type(v) ~= "string" or not texts[name] then
-        local made = make(v)
-        if made == false then
-          return nil, ("has no %s that can be"):format(name)
-        elseif made ~= v then
-          record[name] = made
-        end
+      local made = make(v)
+      if made == false then
+        return nil, ("has no %s that can be"):format(name)
+      elseif made ~= v then
+        record[name] = made
       end
     elseif scalars[name] or name == "series" then
       if type(v) ~= "table" then
         return nil, ("has no %s that can be"):format(name)
       elseif name == "series" then
         record[name] = self.cleaner:series(v)
-      elseif not simple then
+      else
         self.cleaner:scalars(v, name ~= "metrics")
       end
     elseif name ~= "type" then

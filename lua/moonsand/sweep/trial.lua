@@ -198,6 +198,9 @@ end
 
 -- ---- members --------------------------------------------------------------------------------------------------------
 
+--- Those of them that are integers from 0.
+M.counts = { attempts = true, dropped = true, memory_peak = true }
+
 local function is_count(v)
   return math_type(v) == "integer" and v >= 0 and v
 end
@@ -233,7 +236,7 @@ local plain = {
   end,
 }
 plain.step = plain.value
-for _, name in ipairs { "attempts", "dropped", "memory_peak" } do
+for name in next, M.counts do
   plain[name] = is_count
 end
 for _, name in ipairs { "started", "ended", "wall_s", "cpu_s", "queue_s" } do
