@@ -258,6 +258,7 @@ describe("a pruner", function()
       { { name = "median", interval = 0 }, "interval" },
       { { name = "halving", reduction = 1 }, "reduction", "at least 2" },
       { { name = "halving", min_resource = 0 }, "min_resource" }, { "mute", "plugin" },
+      { { name = 5, report = print }, "name is a text" },
     } do
       says(raises(function()
         local one = pruner.new(case[1], {}, { mute = function() end })

@@ -1,7 +1,7 @@
 --- Who stops a bad trial before its end. A pruner is a table whose report(trial, step, value) says true to stop the
 --- trial; users write their own. The value is the objective's, as the program reported it at that step.
 local errors = require "moonsand.errors"
-local options = require "moonsand.options"
+local named = require "moonsand.sweep.named"
 
 local M = {}
 
@@ -46,24 +46,7 @@ function M.reports_of(trial, objective)
   return out
 end
 
-local function unknown(name, extra, level)
-  local known = { table.unpack(M.names) }
-  for other in pairs(extra or {}) do
-    known[#known + 1] = other
-  end
-  table.sort(known)
-  local near = type(name) == "string" and errors.nearest(name, known)
-  error(("pruner: there is no %s%s (there are %s, or a table with a function report)"):format(options.show(name),
-    near and (", did you mean '" .. near .. "'?") or "", table.concat(known, ", ")), level + 1)
-end
-
-local function checked(given, name, level)
-  for _, method in ipairs { "report", "tell" } do
-    local f = given[method]
-    if type(f) ~= "function" and (f ~= nil or method == "report") then
-      error(("pruner '%s': %s is a function, got %s"):format(tostring(name), method, options.show(f)), level + 1)
-    end
-  end
+local function wrapped(given, name)
   return {
     name = name,
     inner = given,
@@ -78,6 +61,8 @@ local function checked(given, name, level)
   }
 end
 
+local what = { kind = "pruner", names = M.names, method = "report", others = { "tell" } }
+
 --- The pruner that a sweep's option means: a name, { name = "median", ...options }, or a table of the user's with
 --- report. Raises for misuse.
 ---@param given string|table
@@ -86,33 +71,11 @@ end
 ---@param level integer? whom to blame
 ---@return moonsand.Pruner it has tell, in any case
 function M.new(given, ctx, extra, level)
-  level = (level or 1) + 1
-  if type(given) == "string" then
-    given = { name = given }
-  elseif type(given) ~= "table" then
-    error(("pruner: wants a name or a table with a function report, got %s"):format(options.show(given)), level)
+  local name, custom, module, own = named.resolve(what, given, extra, (level or 1) + 1)
+  if custom then
+    return wrapped(custom, name)
   end
-  local name = given.name
-  if given.report ~= nil then
-    local pruner = checked(given, name or "custom", level) -- no tail call: the level of its errors counts on it
-    return pruner
-  elseif extra and extra[name] then
-    local made = extra[name](given)
-    if type(made) ~= "table" then
-      error(("pruner '%s': its plugin made no table with a function report"):format(name), level)
-    end
-    local pruner = checked(made, made.name or name, level)
-    return pruner
-  elseif name ~= "median" and name ~= "halving" then
-    unknown(name, extra, level)
-  end
-  local module, own = require("moonsand.sweep.pruners." .. name), {}
-  for key, value in pairs(given) do
-    if key ~= "name" then
-      own[key] = value
-    end
-  end
-  local pruner = module.new(options.check(("pruner '%s'"):format(name), own, module.options, level), ctx)
+  local pruner = module.new(own, ctx)
   pruner.name = name
   return pruner
 end

@@ -8,6 +8,7 @@
 ---       tell = function(self, trial) ... end,   -- each finished trial
 ---     }
 local errors = require "moonsand.errors"
+local named = require "moonsand.sweep.named"
 local options = require "moonsand.options"
 local random = require "moonsand.sweep.random"
 local space_module = require "moonsand.sweep.space"
@@ -85,31 +86,6 @@ function M.next_admitted(self, propose)
   return nil -- so many draws and no new one: what there is has been asked
 end
 
---- A whole number of at least 1, for the schemas of the samplers' options.
-M.count = options.count
-
-local function check_options(name, given, level)
-  local module = require("moonsand.sweep.samplers." .. name)
-  local own = {}
-  for key, value in pairs(given) do
-    if key ~= "name" then
-      own[key] = value
-    end
-  end
-  return module, options.check(("sampler '%s'"):format(name), own, module.options, level + 1)
-end
-
-local function unknown(name, extra, level)
-  local known = { table.unpack(M.names) }
-  for other in pairs(extra or {}) do
-    known[#known + 1] = other
-  end
-  table.sort(known)
-  local near = type(name) == "string" and errors.nearest(name, known)
-  error(("sampler: there is no %s%s (there are %s, or a table with a function ask)"):format(options.show(name),
-    near and (", did you mean '" .. near .. "'?") or "", table.concat(known, ", ")), level + 1)
-end
-
 -- What a user's sampler proposes is as good as what a user writes into a space: scalars by name.
 local function check_params(name, params, space)
   local function wrong(why)
@@ -135,16 +111,7 @@ local function check_params(name, params, space)
   return out
 end
 
-local function wrapped(given, ctx, level)
-  local name = given.name or "custom"
-  if type(name) ~= "string" then
-    error(("sampler: its name is a text, got %s"):format(options.show(name)), level + 1)
-  end
-  for _, method in ipairs { "setup", "tell" } do
-    if given[method] ~= nil and type(given[method]) ~= "function" then
-      error(("sampler '%s': %s is a function, got %s"):format(name, method, options.show(given[method])), level + 1)
-    end
-  end
+local function wrapped(given, name, ctx)
   if given.setup then
     given:setup(ctx)
   end
@@ -163,6 +130,8 @@ local function wrapped(given, ctx, level)
   }
 end
 
+local what = { kind = "sampler", names = M.names, method = "ask", others = { "setup", "tell" } }
+
 --- The sampler that a sweep's option means, ready to be asked: a name, { name = "tpe", ...options }, or a table of
 --- the user's with ask. Without any: the grid when there is one, else random. Raises for misuse.
 ---@param given string|table|nil
@@ -178,36 +147,13 @@ function M.new(given, ctx, extra, level)
   if given == nil then
     given = ctx.space:size() and "grid" or "random"
   end
-  if type(given) == "string" then
-    given = { name = given }
-  elseif type(given) ~= "table" then
-    error(("sampler: wants a name or a table with a function ask, got %s"):format(options.show(given)), level)
+  local name, custom, module, own = named.resolve(what, given, extra, level)
+  if custom then
+    return wrapped(custom, name, ctx)
   end
-  local name = given.name
-  if given.ask ~= nil then
-    if type(given.ask) ~= "function" then
-      error(("sampler: ask is a function, got %s"):format(options.show(given.ask)), level)
-    end
-    local sampler = wrapped(given, ctx, level) -- no tail call: the level of its errors counts on it
-    return sampler
-  elseif extra and extra[name] then
-    local made = extra[name](given)
-    if type(made) ~= "table" or type(made.ask) ~= "function" then
-      error(("sampler '%s': its plugin made no table with a function ask"):format(name), level)
-    end
-    made.name = made.name or name
-    local sampler = wrapped(made, ctx, level)
-    return sampler
-  end
-  for _, known in ipairs(M.names) do
-    if known == name then
-      local module, own = check_options(name, given, level)
-      local sampler = module.new(own, ctx, level)
-      sampler.name = name
-      return sampler
-    end
-  end
-  unknown(name, extra, level)
+  local sampler = module.new(own, ctx, level)
+  sampler.name = name
+  return sampler
 end
 
 return M

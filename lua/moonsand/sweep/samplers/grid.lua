@@ -1,8 +1,9 @@
 --- Every point of the grid once, in the order of nested loops over the parameters' names.
+local options = require "moonsand.options"
 local random = require "moonsand.sweep.random"
 local sampler = require "moonsand.sweep.sampler"
 
-local M = { options = { patience = sampler.count } }
+local M = { options = { patience = options.count } }
 
 -- Whoever refuses so many more in a row has a grid that is not for looking through.
 local most_rounds = 100

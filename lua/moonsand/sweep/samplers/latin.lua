@@ -1,9 +1,10 @@
 --- Latin hypercube: n points, and in each parameter one in every n-th of its values. Points that `where` refuses, or
 --- that a grid has already given, are made up for by points of further hypercubes.
+local options = require "moonsand.options"
 local random = require "moonsand.sweep.random"
 local sampler = require "moonsand.sweep.sampler"
 
-local M = { options = { points = sampler.count, patience = sampler.count } }
+local M = { options = { points = options.count, patience = options.count } }
 
 local Latin = {}
 Latin.__index = Latin

@@ -1,9 +1,10 @@
 --- Random points, without repeats. Over a grid it walks all points in a random order that is computed, not stored;
 --- each point is as likely as the others. In a continuous space each parameter is drawn by itself.
+local options = require "moonsand.options"
 local random = require "moonsand.sweep.random"
 local sampler = require "moonsand.sweep.sampler"
 
-local M = { options = { patience = sampler.count } }
+local M = { options = { patience = options.count } }
 
 local Random = {}
 Random.__index = Random

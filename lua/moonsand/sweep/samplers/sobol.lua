@@ -61,7 +61,7 @@ local function scramble_option(name, value, level)
     options.show(value)), (level or 1) + 1)
 end
 
-M.options = { scramble = scramble_option, patience = sampler.count }
+M.options = { scramble = scramble_option, patience = options.count }
 
 --- The direction numbers of a dimension: 52 fractions as numbers of 52 bits.
 ---@param dimension integer from 1
