@@ -208,7 +208,7 @@ end
 
 local rows = {}
 
---- One row of the table.
+--- One row of the table, which is told at once as well: all of it may take half an hour.
 ---@param what string the subject, as in its other rows
 ---@param contender string
 ---@param figure string
@@ -216,7 +216,9 @@ local rows = {}
 ---@param ratio number? moonsand's figure through this one's
 ---@param wanted string? what the ratio or the figure should be
 function M.add_row(what, contender, figure, unit, ratio, wanted)
-  rows[#rows + 1] = { what, contender, figure, unit, ratio and ("%.2f"):format(ratio) or "", wanted or "" }
+  local row = { what, contender, figure, unit, ratio and ("%.2f"):format(ratio) or "", wanted or "" }
+  rows[#rows + 1] = row
+  io.stderr:write("bench: ", table.concat(row, " | "), "\n")
 end
 
 --- A row for each contender of a race, with the ratio of the first one's median to its own.

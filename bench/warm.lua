@@ -244,7 +244,7 @@ local function bare_runs(modules, count)
 end
 
 local function engine_pid(url)
-  local f = io.open(url:gsub("^unix://", ""):gsub("docker%.sock$", "docker.pid"))
+  local f = io.open((url:gsub("^unix://", ""):gsub("docker%.sock$", "dockerd.start")))
   local pid = f and f:read "n"
   if f then
     f:close()
