@@ -186,6 +186,13 @@ moonsand.result({"_equity_curve": {"Equity": Series([(i, float(i)) for i in rang
           local gap = value.equity[i] - value.equity[i - 1]
           assert.is_true(gap == 24 or gap == 25)
         end
+        -- Each bar is higher than the one before: of a stretch the ends are its low and high.
+        local values, places = value["equity.extremes"], value["equity.extremes.index"]
+        assert.same({ 1, 100001, #values }, { places[1], places[#places], #places })
+        assert.is_true(#places <= 1024)
+        for i, at in ipairs(places) do
+          assert.equal(at - 1, values[i])
+        end
       end)
 
       it("says what cannot be a result", function()

@@ -1,9 +1,11 @@
 -- What is in a report and what is not. report_file_spec.lua: how it gets there; report_browser_spec.lua looks at it.
 local choose = require "moonsand.report.choose"
+local curve = require "moonsand.sweep.curve"
 local curves = require "moonsand.report.curves"
 local encode = require "moonsand.report.encode"
 local facts = require "moonsand.report.facts"
 local json = require "moonsand.json"
+local outcome = require "moonsand.sweep.outcome"
 local report = require "moonsand.report"
 local stand_in = require "spec.support.study"
 
@@ -382,14 +384,35 @@ describe("a report", function()
       values[i] = 100
     end
     values[777], values[5001] = 1, 900
-    local keep, seen = curves.thin(values, 300), {}
+    local keep, seen = curve.thin(values, 300), {}
     assert.is_true(#keep <= 300)
     for i, at in ipairs(keep) do
       assert.is_true(i == 1 or at > keep[i - 1])
       seen[at] = true
     end
     assert.is_true(seen[1] and seen[777] and seen[5001] and seen[10000])
-    assert.same({ 1, 2, 3 }, curves.thin({ 5, 5, 5 }, 3))
+    assert.same({ 1, 2, 3 }, curve.thin({ 5, 5, 5 }, 3))
+  end)
+
+  it("draws the fall of one bar of a curve that was too long to be kept", function()
+    local result = { v = 1, equity = {}, ["equity.index"] = {} }
+    for i = 1, 10001 do
+      result.equity[i], result["equity.index"][i] = 1000 + i / 100, os.date("!%Y-%m-%d", i * 86400)
+    end
+    result.equity[6002] = 400
+    local one = trial {}
+    one.metrics, one.series = outcome.flatten(result)
+    local out = curves.of(one)
+    assert.equal(1, #out)
+    local lowest, at = math.huge, nil
+    for i, y in ipairs(json.decode(out[1].y.text)) do
+      if y < lowest then
+        lowest, at = y, i
+      end
+    end
+    assert.equal(400, lowest)
+    assert.matches("1986%-06%-0[6-9]", out[1].x[at]) -- the 8th
+    assert.is_true(#out[1].x <= 1500)
   end)
 
   it("leaves out of a series what is no number", function()

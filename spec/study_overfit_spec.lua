@@ -1,4 +1,5 @@
 -- Is the best good, or lucky: overfitting and deflation, on cases whose answer is known.
+local outcome = require "moonsand.sweep.outcome"
 local overfit = require "moonsand.study.overfit"
 local study_module = require "moonsand.study"
 
@@ -202,6 +203,31 @@ describe("a study's Deflated Sharpe Ratio", function()
     end
     local luck = study_of(lists):deflated_sharpe { trial = number }
     assert.truthy(luck.probability > 0.2 and luck.probability < 0.9, luck.probability)
+  end)
+
+  it("knows how many bars a curve had that was too long to be kept whole", function()
+    local lists = noise(6, 10000, 31)
+    for t, r in ipairs(lists[6]) do
+      lists[6][t] = r + 0.0004
+    end
+    local whole, kept = study_of(lists), study_of(lists)
+    for _, trial in ipairs(kept) do
+      trial.metrics, trial.series = outcome.flatten(trial.series)
+      assert.equal(4096, #trial.series.equity)
+    end
+    local a = assert(whole:deflated_sharpe { periods_per_year = 252 })
+    local b = assert(kept:deflated_sharpe { periods_per_year = 252 })
+    assert.same({ 10000, 10000, 1 }, { a.observations, b.observations, a.periods })
+    near(10000 / 4095, b.periods, 1e-12)
+    for _, name in ipairs { "annual_sharpe", "sharpe", "probability" } do
+      near(a[name], b[name], 0.05 * a[name])
+    end
+    near(math.sqrt(a.variance), math.sqrt(b.variance), 0.2 * math.sqrt(a.variance))
+    near(b.sharpe * math.sqrt(252), b.annual_sharpe, 1e-12)
+    near(b.benchmark * math.sqrt(252), b.annual_benchmark, 1e-12)
+    -- The given variance is that of one period, whatever the curve.
+    local given = assert(kept:deflated_sharpe { variance = a.variance })
+    near(a.benchmark, given.benchmark, 1e-12)
   end)
 
   it("knows skill from luck", function()

@@ -1,4 +1,5 @@
 --- What becomes of a program's result: a trial's state, reason, message, metrics and series.
+local curve = require "moonsand.sweep.curve"
 local moonsand = require "moonsand"
 local noop_sweep = require "spec.support.noop_sweep"
 
@@ -123,6 +124,48 @@ describe("a sweep", function()
     assert.equal(10, study:best().value)
   end)
 
+  it("keeps the lows and highs of what it thins, and where they were", function()
+    local m = { v = 1, equity = {}, tail = {}, ["tail.extremes"] = { 1 } }
+    for i = 1, 10001 do
+      m.equity[i], m.tail[i] = 100 + i / 100, i
+    end
+    m.equity[6002], m.equity[7778], m.tail[10001] = 40, 900, moonsand.null
+    local series = run({ space = { n = 1 } }, function()
+      return m
+    end)[1].series
+    local function find(list, wanted)
+      for i, v in ipairs(list) do
+        if v == wanted then
+          return i
+        end
+      end
+    end
+    assert.is_nil(find(series.equity, 40)) -- else this proves nothing
+    assert.equal(6002, series["equity.extremes.index"][find(series["equity.extremes"], 40)])
+    assert.equal(7778, series["equity.extremes.index"][find(series["equity.extremes"], 900)])
+    local values, places, near = curve.whole(series, "equity")
+    local at = find(values, 40)
+    assert.same({ 6002, #values, #values }, { places[at], #places, #near })
+    assert.is_true(math.abs(series.equity[near[at]] - 160) < 0.03)
+    assert.same({ 10001, 10001, 1 }, { curve.length(series, "equity"), curve.length(series, "tail"),
+      curve.length({ short = { 5 } }, "short") })
+  end)
+
+  it("keeps no long series whose lows and highs it has no room for", function()
+    local m = { v = 1, z = {} }
+    for i = 1, 62 do
+      m["s" .. i] = { i }
+    end
+    for i = 1, 5000 do
+      m.z[i] = i
+    end
+    local series = run({ space = { n = 1 } }, function()
+      return m
+    end)[1].series
+    assert.is_nil(series.z)
+    assert.same({ 62 }, series.s62)
+  end)
+
   it("keeps series to a size, and metrics to a number", function()
     local study = run({ space = { n = 1 }, objective = "zz" }, function()
       local m = { zz = 1, long = {}, ["long.index"] = {}, gap = { 1, moonsand.null, 3 }, mixed = { 1, "x" },
@@ -139,6 +182,9 @@ describe("a sweep", function()
     assert.equal(4096, #trial.series.long)
     assert.same({ 1, 10000, "d1", "d10000" }, { trial.series.long[1], trial.series.long[4096],
       trial.series["long.index"][1], trial.series["long.index"][4096] })
+    local places = trial.series["long.extremes.index"]
+    assert.same({ 1, 10000, #places }, { places[1], places[#places], #trial.series["long.extremes"] })
+    assert.is_true(#places <= 1024)
     assert.equal(3, #trial.series.gap)
     assert.is_true(trial.series.gap[2] ~= trial.series.gap[2])
     assert.is_nil(trial.series.mixed)

@@ -15,6 +15,7 @@ import sys
 __all__ = ["params", "report", "result", "output_dir"]
 
 _MOST_POINTS = 4096  # of a series
+_STRETCHES = 511  # of a longer one, whose lowest and highest points are kept besides
 _LONGEST_REPORT = 65536  # bytes, the agent's bound
 
 
@@ -89,7 +90,8 @@ def result(mapping):
 
     NaN and infinities stay what they are. Times and durations become texts, numpy's numbers plain ones, arrays
     lists. Of what begins with "_" only plain values are kept; but of backtesting.py's _equity_curve the column
-    Equity becomes "equity", and its index "equity.index", thinned to 4096 points.
+    Equity becomes "equity", and its index "equity.index", thinned evenly to 4096 points. Of a longer one
+    "equity.extremes" has the lows and highs, and "equity.extremes.index" where they were, the curve's end last.
     """
     import json
     import os
@@ -185,15 +187,31 @@ def _thin(values):
     return [values[i * (n - 1) // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
 
 
+def _extremes(values):
+    """Places, from 1, of the lowest and highest of each stretch, of the first, and last the number of values."""
+    at = [i for i, v in enumerate(values) if type(v) in (int, float) and v - v == 0]
+    keep = {0, len(values) - 1}
+    for s in range(_STRETCHES):
+        stretch = at[s * len(at) // _STRETCHES:(s + 1) * len(at) // _STRETCHES]
+        if stretch:
+            keep.update((min(stretch, key=values.__getitem__), max(stretch, key=values.__getitem__)))
+    return [i + 1 for i in sorted(keep)]
+
+
 def _equity(mapping, out):
     try:
         column = mapping["_equity_curve"]["Equity"]
-        values, index = _thin(column.tolist()), _thin(list(column.index))
+        whole = column.tolist()
+        values, index = _thin(whole), _thin(list(column.index))
     except Exception:
         return  # there is none
     if "equity" in out or "equity.index" in out:
         return
     out["equity"] = [_value("result", "equity", v) for v in values]
+    if len(whole) > len(values) and "equity.extremes" not in out and "equity.extremes.index" not in out:
+        places = _extremes(whole)
+        out["equity.extremes"] = [_value("result", "equity.extremes", whole[i - 1]) for i in places]
+        out["equity.extremes.index"] = places
     out["equity.index"] = [v if type(v) in (int, float, str) else _label(v) for v in index]
 
 

@@ -105,16 +105,18 @@ function M.independent(sets, n)
   return r + (1 - r) * n
 end
 
---- For one trial among others, from their equity curves.
----@param sets { trial: table, returns: number[] }[]
----@param chosen { trial: table, returns: number[] }
+--- For one trial among others, from their equity curves. A curve that was too long to be kept whole has returns over
+--- several periods each: the probability is that of those, and the figures are turned into those of one period.
+---@param sets { trial: table, returns: number[], periods: number }[]
+---@param chosen { trial: table, returns: number[], periods: number }
 ---@param options { trials: number, independent: boolean?, variance: number?, periods_per_year: number? }
 ---@return table? result
 ---@return moonsand.Error? err
 function M.from_returns(sets, chosen, options)
   local ratios = {}
   for _, set in ipairs(sets) do
-    ratios[#ratios + 1] = returns.sharpe(set.returns) -- a flat curve has none and was no bet
+    local ratio = returns.sharpe(set.returns) -- a flat curve has none and was no bet
+    ratios[#ratios + 1] = ratio and ratio / math.sqrt(set.periods)
   end
   local moments, sharpe = numbers.moments(chosen.returns), returns.sharpe(chosen.returns)
   if not sharpe then
@@ -126,18 +128,21 @@ function M.from_returns(sets, chosen, options)
   if options.independent then
     trials = M.independent(sets, trials)
   end
+  local variance, periods = options.variance or numbers.variance(ratios) or 0.0, chosen.periods
   local result, err = M.from_figures {
     sharpe = sharpe,
     observations = #chosen.returns,
     skewness = moments.m3 / moments.m2 ^ 1.5,
     kurtosis = moments.m4 / moments.m2 ^ 2,
     trials = trials,
-    variance = options.variance or numbers.variance(ratios) or 0.0,
+    variance = variance * periods,
   }
   if result then
-    result.trial = chosen.trial
+    result.trial, result.periods = chosen.trial, periods
+    result.sharpe, result.benchmark = sharpe / math.sqrt(periods), result.benchmark / math.sqrt(periods)
+    result.variance, result.observations = variance, math.floor(#chosen.returns * periods + 0.5)
     local root = math.sqrt(options.periods_per_year or 1)
-    result.annual_sharpe = options.periods_per_year and sharpe * root or nil
+    result.annual_sharpe = options.periods_per_year and result.sharpe * root or nil
     result.annual_benchmark = options.periods_per_year and result.benchmark * root or nil
   end
   return result, err

@@ -3,6 +3,7 @@
 ---     local returns = require "moonsand.study.returns"
 ---     local r = returns.of(trial.series.equity)
 ---     print(returns.sharpe(r, 252))       -- a year has 252 of them
+local curve = require "moonsand.sweep.curve"
 local numbers = require "moonsand.study.numbers"
 
 local M = {}
@@ -81,14 +82,15 @@ end
 --- The returns of all trials in a list that have a usable curve.
 ---@param trials table[]
 ---@param series string name of the equity curve
----@return { trial: table, returns: number[] }[] usable
+---@return { trial: table, returns: number[], periods: number }[] usable periods: how many of the curve one return is
+---over; above 1 when the curve was too long to be kept whole
 ---@return integer left_out trials without one
 function M.all(trials, series)
   local out, left_out = {}, 0
   for _, trial in ipairs(trials) do
     local list = trial.series and M.of(trial.series[series])
     if list then
-      out[#out + 1] = { trial = trial, returns = list }
+      out[#out + 1] = { trial = trial, returns = list, periods = (curve.length(trial.series, series) - 1) / #list }
     else
       left_out = left_out + 1
     end

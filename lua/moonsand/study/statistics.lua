@@ -237,7 +237,8 @@ end
 ---complete trials, which is on the safe side); variance: of the Sharpe ratios of one period (from the trials);
 ---observations, skewness, kurtosis
 ---@return table? result probability; benchmark and sharpe (of one period), annual_sharpe, annual_benchmark, trials,
----variance, observations, skewness, kurtosis, trial
+---variance, observations, skewness, kurtosis, trial; from curves also periods: how many one return is over, above 1 for
+---a curve of more points than a trial keeps (its skewness and kurtosis are of such returns)
 ---@return moonsand.Error? err no complete trial, no curve
 function Study:deflated_sharpe(options)
   options = options_.check("study:deflated_sharpe", options or {}, deflated_options, 2)

@@ -1,5 +1,6 @@
 --- From what a run left to what a trial is: state, reason, message, metrics, series and the objective's value.
 --- All of it comes out of a container: it is hostile, and is bounded and made harmless here.
+local curve = require "moonsand.sweep.curve"
 local errors = require "moonsand.errors"
 local json = require "moonsand.json"
 local records = require "moonsand.sweep.trial"
@@ -99,6 +100,10 @@ local function member(out, name, v, depth)
       if series then
         out.series = out.series or {}
         out.series[name] = series
+        if #v > #series and curve.may_have(name) then
+          out.long = out.long or {}
+          out.long[name] = v
+        end
       end
     else
       walk(out, v, name .. ".", depth + 1)
@@ -139,8 +144,16 @@ function M.flatten(object, goals)
   if out.count > max.scalars then
     cut(out.metrics, max.scalars, goals)
   end
+  for name, whole in pairs(out.long or {}) do
+    curve.keep_extremes(out.series, name, whole)
+  end
   if out.series then
     cut(out.series, max.series)
+    for name in pairs(out.long or {}) do
+      if not curve.has_extremes(out.series, name) then
+        out.series[name] = nil -- without them it would be taken for one that short
+      end
+    end
   end
   return out.metrics, out.series
 end

@@ -8,7 +8,7 @@
 ---     reason     of "failed": "error", "timeout", "oom", ...; message: one line about it, at most 500 bytes
 ---     value      the objective; values = { number, ... } of several
 ---     metrics    name -> number (NaN and infinities too), string or boolean
----     series     name -> list of numbers or short texts, at most 4096
+---     series     name -> list of numbers or short texts, at most 4096; of longer ones, see moonsand.sweep.curve
 ---     reports    { { step = number, metrics = { ... } }, ... }; in the journal each is a line of its own
 ---     attempts, dropped, memory_peak (integers), started, ended (seconds since the epoch), wall_s, cpu_s, queue_s,
 ---     cached (boolean)
