@@ -83,6 +83,27 @@ describe("a sweep", function()
       end
     end)
 
+    it("a last line that should have been one", function()
+      for _, line in ipairs { "{'v': 1}", '{"v": 1', '{"v": nan}' } do
+        check("invalid_value", "^the last line begins as an object, but is not JSON: %S", function()
+          return nil, { stdout = "hello\n" .. line .. "\n" }
+        end)
+      end
+    end)
+
+    it("a result file that was refused: what was printed does not stand for it", function()
+      local printed = 'hello\n{"v": 3, "level": "info"}\n'
+      for reason, pattern in pairs { size = "^the result is larger than", link = "^the result file was .*: link" } do
+        local trial = check("invalid_value", pattern, function()
+          return nil, { rejected_artefacts = { { path = "result", reason = reason } }, stdout = printed }
+        end)
+        assert.is_nil(trial.metrics)
+      end
+      assert.equal(3, one(function() -- another file's refusal is its own matter
+        return nil, { rejected_artefacts = { { path = "a", reason = "link" } }, stdout = printed }
+      end).value)
+    end)
+
     it("a program that fails after it wrote its result: its value is not used", function()
       local trial = check("error", "^ValueError: no$", function()
         return { v = 7 }, { status = "exit", exit_code = 1, stderr = "Traceback\n  x\nValueError: no\n\n \n" }
@@ -122,6 +143,11 @@ describe("a sweep", function()
       return { v = p.n }, { stdout = '{"v": 100}\n' }
     end)
     assert.equal(10, study:best().value)
+    local trial = run({ space = { n = 1 } }, function()
+      return nil, { stdout = '{"v": 1, "Sortino Ratio": NaN, "Calmar Ratio": -Infinity}\n' }
+    end)[1]
+    assert.same({ "complete", 1, -math.huge }, { trial.state, trial.value, trial.metrics["Calmar Ratio"] })
+    assert.is_true(trial.metrics["Sortino Ratio"] ~= trial.metrics["Sortino Ratio"])
   end)
 
   it("keeps the lows and highs of what it thins, and where they were", function()

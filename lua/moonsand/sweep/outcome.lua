@@ -294,17 +294,22 @@ local function why_failed(result)
   return reason and reason ~= "" and reason or M.last_line(result.stderr) or result.status
 end
 
--- A program that knows nothing of us prints its result last.
+-- A program that knows nothing of us prints its result last. nil, why: what stands there should have been one.
 local function printed(stdout)
   local tail = stdout and stdout:sub(-(1 << 20)):match "^(.*%S)"
   local line = tail and (tail:match "^.*\n(.*)$" or tail)
-  if line and line:find "^%s*{" then
-    return json.decode(line)
+  if not line or not line:find "^%s*{" then
+    return nil
   end
-  return nil
+  local value, why = json.decode(line, { nonfinite = true })
+  if value == nil then
+    return nil, "the last line begins as an object, but is not JSON: " .. tostring(why)
+  end
+  return value
 end
 
-local function no_object(result)
+-- Why there is no result, when the program wrote one that was not taken.
+local function refused(result)
   if result.value_error then
     return result.value_error
   end
@@ -314,7 +319,23 @@ local function no_object(result)
         or "the result file was refused: " .. tostring(rejected.reason)
     end
   end
-  return "the program wrote no result: neither an object to $MOONSAND_RESULT nor one as its last line"
+  return nil
+end
+
+-- What it left as its result; nil, why.
+local function value_of(result)
+  local value = result.value
+  if value ~= nil then
+    return value
+  end
+  local why = refused(result) -- what it printed is then something else
+  if not why then
+    value, why = printed(result.stdout)
+  end
+  if value ~= nil then
+    return value
+  end
+  return nil, why or "the program wrote no result: neither an object to $MOONSAND_RESULT nor one as its last line"
 end
 
 local function copy_facts(trial, result)
@@ -331,18 +352,16 @@ function M.settle(trial, result, goals)
   if result.status ~= "ok" then
     return M.fail(trial, reasons[result.status] or "engine", why_failed(result))
   end
-  local value = result.value
-  if value == nil and not result.value_error then
-    value = printed(result.stdout)
-  end
+  local value, why = value_of(result)
   if value == nil then
-    return M.fail(trial, "invalid_value", no_object(result))
+    return M.fail(trial, "invalid_value", why)
   elseif type(value) ~= "table" or value[1] ~= nil then
     return M.fail(trial, "invalid_value", ("the result is %s, not a JSON object"):format(
       type(value) == "table" and "a list" or value == json.null and "null" or "a " .. type(value)))
   end
   trial.metrics, trial.series = M.flatten(value, goals)
-  local ok, why = M.judge(trial, goals)
+  local ok
+  ok, why = M.judge(trial, goals)
   if not ok then
     return M.fail(trial, "invalid_value", why)
   end
