@@ -181,6 +181,129 @@ describe("plugins", function()
     end)
   end)
 
+  describe("whose samplers, pruners or exporters raise are named:", function()
+    local function oops()
+      error "oops"
+    end
+
+    -- A sampler of five points, or what the plugin has in its place.
+    local function sampled(functions, fatal)
+      return plugin(function(host)
+        host:sampler("count", function()
+          local n = 0
+          return setmetatable(functions, { __index = { ask = function()
+            n = n + 1
+            return n <= 5 and { n = n } or nil
+          end } })
+        end)
+      end, { fatal = fatal })
+    end
+
+    local function pruned(functions, fatal)
+      return plugin(function(host)
+        host:pruner("all", function()
+          return functions
+        end)
+      end, { fatal = fatal })
+    end
+
+    local function reporting(p, report)
+      return { v = p.n, pruned = report(1, { v = p.n }) and true or false }
+    end
+
+    it("a sampler's ask ends the sweep with an error, and what there is stays", function()
+      local n = 0
+      local study, err, so_far = run({ sampled { ask = function()
+        n = n + 1
+        return n < 3 and { n = n } or oops()
+      end } }, { sampler = "count" })
+      assert.is_nil(study)
+      assert.equal("invalid", err.code)
+      assert.matches("^plugin 'mine': its sampler 'count', in ask, raised: .*plugin_spec.lua:%d+: oops$", err.message)
+      assert.same({ 1, 2 }, so_far:column "n")
+    end)
+
+    it("a sampler's tell is a warning", function()
+      local study = assert(run({ sampled { tell = oops } }, { sampler = "count" }))
+      assert.equal(5, #study:trials "complete")
+      assert.equal(1, #study.warnings)
+      assert.matches("^plugin 'mine': its sampler 'count', in tell, raised: .*oops %(5 times%)$", study.warnings[1])
+    end)
+
+    it("what makes one, and a sampler's setup", function()
+      for kind, options in pairs { sampler = { sampler = "bad" }, pruner = { pruner = "bad" } } do
+        local good, err = pcall(sweep, { plugin(function(host)
+          host[kind](host, "bad", oops)
+        end) }, options)
+        assert.is_false(good)
+        assert.matches(("plugin 'mine': its %s 'bad' raised: .*oops$"):format(kind), err)
+      end
+      local good, err = pcall(sweep, { sampled { setup = oops } }, { sampler = "count" })
+      assert.is_false(good)
+      assert.matches("plugin 'mine': its sampler 'count', in setup, raised: .*oops$", err)
+    end)
+
+    it("what makes one only the first time: the second run is no run", function()
+      local made = 0
+      local again = sweep({ plugin(function(host)
+        host:pruner("once", function()
+          made = made + 1
+          return made == 1 and { report = function() end } or oops()
+        end)
+      end) }, { pruner = "once" })
+      local box = noop { f = function(p)
+        return { v = p.n }
+      end }
+      assert.equal(5, #assert(again:run(box)))
+      local study, err = again:run(box)
+      assert.is_nil(study)
+      assert.matches("^plugin 'mine': its pruner 'once' raised: .*oops$", err.message)
+    end)
+
+    it("a pruner's report prunes nothing, and its tell is a warning", function()
+      local study = assert(run({ pruned { report = oops, tell = oops } }, { pruner = "all" }, reporting))
+      assert.equal(5, #study:trials "complete")
+      assert.same({ false, false, false, false, false }, study:column "pruned")
+      assert.equal(2, #study.warnings)
+      assert.matches("^plugin 'mine': its pruner 'all', in report, raised: .*oops %(5 times%)$", study.warnings[1])
+      assert.matches("^plugin 'mine': its pruner 'all', in tell, raised: .*oops %(5 times%)$", study.warnings[2])
+    end)
+
+    it("a fatal one ends the sweep", function()
+      for what, case in pairs {
+        ["sampler 'count', in tell"] = { sampled({ tell = oops }, true), { sampler = "count" } },
+        ["pruner 'all', in report"] = { pruned({ report = oops }, true), { pruner = "all" } },
+      } do
+        local study, err, so_far = run({ case[1] }, case[2], reporting)
+        assert.is_nil(study)
+        assert.matches(("plugin 'mine': its %s, raised: .*oops; it is fatal"):format(what), err.message)
+        assert.equal(1, #so_far)
+      end
+    end)
+
+    it("an exporter gives nil and an error", function()
+      local study = assert(run { plugin(function(host)
+        host:exporter("bad", oops)
+      end) })
+      local ok, err = study:export("bad", "x")
+      assert.is_nil(ok)
+      assert.equal("invalid", err.code)
+      assert.matches("^plugin 'mine': its exporter 'bad' raised: .*oops$", err.message)
+    end)
+
+    it("Ctrl-C goes through all of them", function()
+      local function stop()
+        error("interrupted!", 0)
+      end
+      for _, case in ipairs {
+        { sampled { ask = stop }, { sampler = "count" } }, { sampled { tell = stop }, { sampler = "count" } },
+        { pruned { report = stop }, { pruner = "all" } },
+      } do
+        assert.same({ false, "interrupted!" }, { pcall(run, { case[1] }, case[2], reporting) })
+      end
+    end)
+  end)
+
   it("that are fatal end the sweep", function()
     local function setup(host)
       host:on("trial", function(trial)

@@ -249,6 +249,16 @@ describe("a sweep", function()
     assert.equal("complete", told[4])
   end)
 
+  it("does not blame the program for a pruner of the user's that raises", function()
+    local good, err = pcall(run, { pruner = { report = function()
+      error("oops", 0)
+    end } }, function(p, report)
+      pcall(report, 1, { v = p.n })
+      return { v = p.n }
+    end)
+    assert.same({ false, "oops" }, { good, err })
+  end)
+
   it("keeps a bounded part of a flood of reports, and counts the rest", function()
     local path, steps = os.tmpname(), {}
     os.remove(path)

@@ -29,20 +29,12 @@ local Sweep = {}
 Sweep.__index = Sweep
 Sweep.__name = "moonsand.Sweep"
 
-local function extra_of(entries)
-  local out = {}
-  for name, entry in pairs(entries) do
-    out[name] = entry.f
-  end
-  return out
-end
-
 local function make_sampler(self, level)
   local o = self._o
   local made = samplers.new(o.sampler, { -- no tail calls: the levels of errors count on it
     space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
     max_trials = o.max_trials,
-  }, extra_of(self._registry.samplers), level + 1)
+  }, self._registry:makers "sampler", level + 1)
   return made
 end
 
@@ -52,8 +44,22 @@ local function make_pruner(self, level)
     space = o.space, seed = o.seed, direction = o.goals[1].maximize and "maximize" or "minimize",
     max_trials = o.max_trials,
     objective = o.prune_by or o.goals[1].name or o.goals[1].f,
-  }, extra_of(self._registry.pruners), level + 1)
+  }, self._registry:makers "pruner", level + 1)
   return made or nil
+end
+
+-- Both, for one run. Raises for misuse; nil, err when it was a plugin's doing.
+local function make(self, level)
+  local good, sampler, pruner = pcall(function()
+    return make_sampler(self, level + 3), make_pruner(self, level + 3)
+  end)
+  if good then
+    self._sampler, self._pruner = sampler, pruner
+    return true
+  elseif self._registry.broken and sampler == self._registry.broken then
+    return nil, sampler
+  end
+  error(sampler, 0)
 end
 
 --- moonsand.sweep(options): describes a sweep; nothing runs yet. Raises for options that do not exist or make no sense.
@@ -83,7 +89,10 @@ function M.new(given, level)
     self._registry:use(entry, level)
   end
   -- What is wrong with them is said now, not when the sweep has begun.
-  self._sampler, self._pruner = make_sampler(self, level), make_pruner(self, level)
+  local ok, err = make(self, level)
+  if not ok then
+    error(err.message, level)
+  end
   return self
 end
 
@@ -225,7 +234,7 @@ local function make_study(self, runner, header)
   meta.counts = { done = runner.done, here = runner.done - runner.done_before, complete = runner.complete,
     pruned = runner.pruned, failed = runner.failed, cached = runner.cached, failures = runner.failures }
   local study = studies.new {
-    trials = trials, meta = meta, warnings = self._warnings, exporters = extra_of(self._registry.exporters),
+    trials = trials, meta = meta, warnings = self._warnings, exporters = self._registry:writers(),
     failures = not o.keep and runner.failures or nil,
   }
   study.sections = self._registry:write_sections(study)
@@ -240,7 +249,10 @@ end
 local function prepare(self, executor, header, context)
   local o = self._o
   if not self._sampler then -- it ran before: what that one was told is over
-    self._sampler, self._pruner = make_sampler(self, 3), make_pruner(self, 3)
+    local ok, err = make(self, 3)
+    if not ok then
+      return nil, err
+    end
   end
   local name = self._sampler.name
   header.sampler, header.pruner = name, self._pruner and self._pruner.name

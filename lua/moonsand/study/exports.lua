@@ -66,7 +66,7 @@ end
 --- What a plugin's exporter of that name makes of the study. Raises when there is none.
 ---@param name string
 ---@param path string
----@return any ok, any err what the exporter returns
+---@return any ok, any err what the exporter returns; nil and an error of code "invalid" when it raises
 function Study:export(name, path)
   path_given(path, "study:export", 2)
   local exporters = self.exporters or {}

@@ -105,7 +105,19 @@ function M.noop(given)
 end
 
 function Noop:run(trial, hooks)
-  local ok, metrics, more = pcall(self.f, trial.params, hooks.report, trial)
+  local raised -- by the sweep's side of report(): not the program's doing
+  local function report(...)
+    local ok, prune = pcall(hooks.report, ...)
+    if not ok then
+      raised = { prune }
+      error(prune, 0)
+    end
+    return prune
+  end
+  local ok, metrics, more = pcall(self.f, trial.params, report, trial)
+  if raised then
+    error(raised[1], 0)
+  end
   if not ok then
     if errors.is_interrupt(metrics) then
       error(metrics, 0)

@@ -202,6 +202,78 @@ function Registry:call(entry, what, ...)
   return guarded(self, entry.use, what, entry.f, ...)
 end
 
+-- What f returned; what it raised becomes an error, without which there is nothing to go on with.
+local function needed(self, use, what, f, ...)
+  local returned = table.pack(pcall(f, ...))
+  if returned[1] then
+    return table.unpack(returned, 2, returned.n)
+  elseif errors.is_interrupt(returned[2]) then
+    error(returned[2], 0)
+  end
+  self.broken = errors.new("invalid", ("plugin '%s': %s raised: %s"):format(use.name, what,
+    text.harmless(tostring(returned[2]), 500)), { op = "sweep" })
+  error(self.broken, 0)
+end
+
+-- method -> what calls it: there is no trial without ask(), but there are some without all the rest.
+local called = {
+  sampler = { setup = needed, ask = needed, tell = guarded },
+  pruner = { report = guarded, tell = guarded },
+}
+
+-- As the plugin made it, but what its functions raise is named.
+local function named_when_it_fails(self, use, kind, name, made)
+  local out = {}
+  for method, by in pairs(called[kind]) do
+    local f = made[method]
+    if type(f) == "function" then
+      local what = ("its %s '%s', in %s,"):format(kind, name, method)
+      out[method] = function(_, ...)
+        if by == needed then
+          return needed(self, use, what, f, made, ...)
+        end
+        local _, answer = guarded(self, use, what, f, made, ...)
+        return answer
+      end
+    end
+  end
+  return setmetatable(out, { __index = made })
+end
+
+--- What plugins bring under names: functions that make one of options. One that raises, and a sampler's setup and ask
+--- that do, raise self.broken, an error that names the plugin; a pruner's report that raises prunes nothing, and that
+--- is a warning, as it is for tell.
+---@param kind "sampler"|"pruner"
+---@return table<string, fun(options: table): table>
+function Registry:makers(kind)
+  local out = {}
+  for name, entry in pairs(self[kind .. "s"]) do
+    out[name] = function(given)
+      local made = needed(self, entry.use, ("its %s '%s'"):format(kind, name), entry.f, given)
+      return type(made) == "table" and named_when_it_fails(self, entry.use, kind, name, made) or made
+    end
+  end
+  return out
+end
+
+--- For a study's export(): by name, what writes it; what that raises is nil, err.
+---@return table<string, fun(study: moonsand.Study, path: string): any, any>
+function Registry:writers()
+  local out = {}
+  for name, entry in pairs(self.exporters) do
+    out[name] = function(...)
+      local returned = table.pack(pcall(needed, self, entry.use, ("its exporter '%s'"):format(name), entry.f, ...))
+      if returned[1] then
+        return table.unpack(returned, 2, returned.n)
+      elseif errors.is_interrupt(returned[2]) then
+        error(returned[2], 0)
+      end
+      return nil, returned[2]
+    end
+  end
+  return out
+end
+
 --- The sections of all plugins for a study's report.
 ---@param study any
 ---@return { title: string, text: string?, columns: string[]?, rows: any[][]? }[]

@@ -186,14 +186,14 @@ local function finish(self, trial)
   tell(self, trial)
   if self.registry:has "trial" then
     self.registry:fire("trial", trial)
-    if self.registry.failure then
-      self:fail(self.registry.failure)
-    end
   end
   if self.o.on_trial then
     self.o.on_trial(trial)
   end
   look_whether_to_end(self, trial)
+  if self.registry.failure then -- of any plugin that is fatal, in all that has happened to the trial
+    self:fail(self.registry.failure)
+  end
   if self.cache then
     settle_twins(self, trial)
   end
