@@ -11,8 +11,13 @@
 ---
 --- The program gets two more parameters, from and to: its data is rows from .. to - 1, counted from 0, as Python's
 --- data[from:to]. Each window's trials are a sweep with a journal of its own (wf.jsonl gives wf.1.jsonl,
---- wf.1.test.jsonl, wf.2.jsonl ...), so an interrupted walk is gone on with by resume = true. Plugins are set up for
---- each part anew; the file of one with an option `path` (csv) is the part's own, named in the same way.
+--- wf.1.test-3f2a9c01.jsonl, wf.2.jsonl ...; the letters stand for what was chosen), so an interrupted walk is gone on
+--- with by resume = true. Plugins are set up for each part anew; the file of one with an option `path` (csv) is the
+--- part's own (wf.1.csv, wf.1.test.csv).
+local core = require "moonsand.core"
+local journals = require "moonsand.sweep.journal"
+local json = require "moonsand.json"
+
 local function whole(what, name, value, least)
   local n = math.tointeger(value)
   if not n or type(value) == "string" or n < least then
@@ -94,6 +99,20 @@ local function plugins_of(list, suffix)
   return out
 end
 
+-- A resumed part in-sample may choose otherwise than before: its test is another sweep then, and has another journal.
+local function test_journal(path, number, chosen)
+  return beside(path, ("%d.test-%s"):format(number, core.sha256(json.encode(chosen)):sub(1, 8)))
+end
+
+-- "failed" runs nothing new, and there is something new to run when the test has not begun.
+local function test_resume(resume, path)
+  if resume ~= "failed" then
+    return resume
+  end
+  local there = journals.load(path, { series = false, reports = false })
+  return there and there.last > 0 and "failed" or true
+end
+
 -- The options of the sweep for one part of a window. Out-of-sample there is one point: what was chosen.
 local function part_of(self, window, part, chosen)
   local o = {}
@@ -110,7 +129,12 @@ local function part_of(self, window, part, chosen)
     o.constants, o.data = nil, nil -- they are among what was chosen
   end
   local suffix = window.number .. (chosen and ".test" or "")
-  o.journal = o.journal and beside(o.journal, suffix)
+  if o.journal and chosen then
+    o.journal = test_journal(o.journal, window.number, chosen)
+    o.resume = test_resume(o.resume, o.journal)
+  elseif o.journal then
+    o.journal = beside(o.journal, suffix)
+  end
   o.plugins = type(o.plugins) == "table" and plugins_of(o.plugins, suffix) or o.plugins
   o.title = nil
   return o

@@ -175,9 +175,51 @@ describe("walk-forward", function()
     assert.same({ { 3, 20, 70 }, { 4, 20, 70 }, { 5, 20, 70 }, { 3, 70, 90 } }, ran)
     assert.equal(12, #study)
     assert.equal(3.5, study.meta.walkforward.windows[2].out_value)
-    for _, name in ipairs { "wf.1.jsonl", "wf.1.test.jsonl", "wf.2.jsonl", "wf.2.test.jsonl" } do
+    local files = {}
+    for name in io.popen("ls " .. dir):lines() do
+      files[#files + 1] = name:gsub("%-%x%x%x%x%x%x%x%x%.", "-*.")
       assert(moonsand.study(dir .. "/" .. name))
     end
+    assert.same({ "wf.1.jsonl", "wf.1.test-*.jsonl", "wf.2.jsonl", "wf.2.test-*.jsonl" }, files)
+  end)
+
+  it("goes on when the resumed part chooses otherwise than before", function()
+    local slow = true
+    local function f(p)
+      if slow and p.from == 20 and p.n == 3 then
+        return program(p), { status = "timeout" }
+      end
+      return program(p)
+    end
+    local options = { sweep = { journal = dir .. "/wf.jsonl" } }
+    local study = assert(walk(options, f))
+    local window = study.meta.walkforward.windows[2]
+    assert.same({ 2, 2.5 }, { window.params.n, window.out_value })
+    ran, slow, options.sweep.resume = {}, false, "failed"
+    study = assert(walk(options, f))
+    window = study.meta.walkforward.windows[2]
+    assert.same({ { 3, 20, 70 }, { 3, 70, 90 } }, ran)
+    assert.same({ 3, 3.5, 1.5 }, { window.params.n, window.out_value, study.meta.walkforward.windows[1].out_value })
+    for _, resume in ipairs { "failed", true } do
+      ran, options.sweep.resume = {}, resume
+      study = assert(walk(options, f))
+      assert.same({}, ran)
+      assert.equal(3.5, study.meta.walkforward.windows[2].out_value)
+    end
+  end)
+
+  it("runs a test that failed again with the others that failed", function()
+    local slow = true
+    local function f(p)
+      return program(p), slow and p.from == 50 and { status = "timeout" } or nil
+    end
+    local options = { sweep = { journal = dir .. "/wf.jsonl" } }
+    local window = assert(walk(options, f)).meta.walkforward.windows[1]
+    assert.same({ 1, nil }, { window.params.n, window.out_value })
+    ran, slow, options.sweep.resume = {}, false, "failed"
+    window = assert(walk(options, f)).meta.walkforward.windows[1]
+    assert.same({ { 1, 50, 70 } }, ran)
+    assert.equal(1.5, window.out_value)
   end)
 
   it("has a file of a plugin for each part", function()
