@@ -172,41 +172,6 @@ local function mean_of(list, name)
   return n > 0 and sum / n or nil
 end
 
---- What a report says of a study's windows; nil when it has none.
----@param study moonsand.Study
----@return { title: string, text: string, columns: string[], rows: any[][] }?
-local function section(study)
-  local walk = study.meta and study.meta.walkforward
-  if not walk then
-    return nil
-  end
-  local rows = {}
-  for i, w in ipairs(walk.windows) do
-    local names, shown = {}, {}
-    for name in pairs(w.params or {}) do
-      names[#names + 1] = name
-    end
-    table.sort(names)
-    for k, name in ipairs(names) do
-      shown[k] = ("%s = %s"):format(name, tostring(w.params[name]))
-    end
-    rows[i] = {
-      w.number, ("%s - %s"):format(w.in_sample.from, w.in_sample.to),
-      ("%s - %s"):format(w.out_of_sample.from, w.out_of_sample.to), table.concat(shown, ", "), w.in_value or "",
-      w.out_value or "", w.reason or "",
-    }
-  end
-  local text = "Parameters are chosen in-sample and tried on the data that follows."
-  if walk.efficiency then
-    text = ("%s Mean in-sample %.4g, out-of-sample %.4g: %.0f %% of it was kept."):format(text, walk.in_mean,
-      walk.out_mean, 100 * walk.efficiency)
-  end
-  return {
-    title = "Walk-forward", text = text, rows = rows,
-    columns = { "Window", "In-sample", "Out-of-sample", "Chosen", "In-sample value", "Out-of-sample value", "Remark" },
-  }
-end
-
 local segments = { train = "in-sample", test = "out-of-sample" }
 
 -- The space of all parts together: the window's own parameters have as many values as there are windows.
@@ -247,9 +212,7 @@ local function whole_study(self, err)
     windows = self.list, objective = type(base.objective) == "string" and base.objective or "(function)",
     in_mean = inside, out_mean = outside, efficiency = inside and outside and inside ~= 0 and outside / inside or nil,
   }
-  local study = require("moonsand.study").new { trials = self.all, meta = meta, warnings = self.warnings }
-  study.sections = { section(study) }
-  return study
+  return require("moonsand.study").new { trials = self.all, meta = meta, warnings = self.warnings }
 end
 
 -- The sweep of one part of a window: its study, and where its trials are in the whole.
@@ -395,10 +358,7 @@ return {
   api = 1,
   name = "walkforward",
   options = {},
-  setup = function(host)
-    host:section(section)
-  end,
+  setup = function() end, -- its functions are what it has; reports show study.meta.walkforward by themselves
   windows = windows,
   run = run,
-  section = section,
 }

@@ -124,6 +124,7 @@ describe("a report in Chromium", function()
     assert.equal(5, count "#curves .curvelist button")
     assert.equal(5, count "#walkforward .insample")
     assert.equal(5, count "#walkforward .outmark")
+    assert.equal("|||stopped before the end|", texts "#walkforward td:nth-child(7)")
     assert.matches("timeout out of time1 (50 %)killedTrials: #25", texts "#failures", 1, true)
   end)
 

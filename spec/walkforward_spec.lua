@@ -144,19 +144,19 @@ describe("walk-forward", function()
     assert.same({ "cash", "from", "kind", "n", "segment", "to", "window" }, names)
   end)
 
-  it("gives a table for the report", function()
-    local study = assert(walk())
-    local section = walkforward.section(study)
-    assert.same({ section }, study.sections)
-    assert.same({ 1, "2020-001 - 2020-050", "2020-051 - 2020-070", "cash = 10000, kind = a, n = 1", 100, 1.5, "" },
-      section.rows[1])
-    assert.equal(#section.columns, #section.rows[1])
-    assert.matches("out%-of%-sample 2.5: 2 %% of it was kept", section.text)
-    -- A sweep of its own has no windows, and no such section.
-    local plain = moonsand.sweep { space = { n = 1 }, objective = "v", plugins = { "walkforward" } }
-    assert.same({}, assert(plain:run(moonsand.executors.noop { f = function()
-      return { v = 1 }
-    end })).sections)
+  it("stands in the report, once, with why a window has no result", function()
+    local study = assert(walk(nil, function(p)
+      return p.from ~= 20 and program(p) or nil
+    end))
+    local data = require "moonsand.report.data".build(study, { max_trials = 100 }, 1)
+    assert.same({}, data.sections)
+    assert.same({ {
+      in_sample = { from = "2020-001", to = "2020-050" }, out_of_sample = { from = "2020-051", to = "2020-070" },
+      params = { { "cash", "10000" }, { "kind", "a" }, { "n", "1" } }, in_value = 100, out_value = 1.5,
+    }, {
+      in_sample = { from = "2020-021", to = "2020-070" }, out_of_sample = { from = "2020-071", to = "2020-090" },
+      params = {}, reason = "no trial in-sample has a value",
+    } }, data.walkforward.windows)
   end)
 
   it("goes on where it was", function()

@@ -4,6 +4,7 @@
 ---
 --- The image is that of `make demo`, or $MOONSAND_IMAGE. What is found in-sample is worth what it earns out-of-sample.
 local moonsand = require "moonsand"
+local text = require "moonsand.text"
 
 local here = arg[0]:match "^.*/" or ""
 local walkforward = moonsand.plugin "walkforward"
@@ -28,14 +29,25 @@ local study = assert(walkforward.run(box, {
   windows = walkforward.windows { bars = 2148, train = 1000, test = 250 },
   from = "first", to = "last", -- as sma_cross.py calls the rows that it is to use
   on_window = function(window)
-    print(("window %d: rows %d to %d choose n1=%s, n2=%s with %.1f %%; on rows %d to %d these earn %.1f %%"):format(
-      window.number, window.in_sample.from, window.in_sample.to, window.params.n1, window.params.n2, window.in_value,
-      window.out_of_sample.from, window.out_of_sample.to, window.out_value))
+    local line = ("window %d: rows %d to %d "):format(window.number, window.in_sample.from, window.in_sample.to)
+    if window.params then
+      line = line .. ("choose n1=%s, n2=%s with %.1f %%; "):format(window.params.n1, window.params.n2, window.in_value)
+    end
+    if window.out_value then
+      line = line .. ("on rows %d to %d these earn %.1f %%"):format(window.out_of_sample.from,
+        window.out_of_sample.to, window.out_value)
+    else -- all trials failed, or the one out-of-sample; the program's words are not for a terminal as they are
+      line = line .. "no result: " .. text.harmless(window.reason or "nothing was run", 200)
+    end
+    print(line)
   end,
 }))
 
 local walk = study.meta.walkforward
-print(("%d trials; mean in-sample %.1f %%, out-of-sample %.1f %%"):format(#study, walk.in_mean, walk.out_mean))
+local function percent(value)
+  return value and ("%.1f %%"):format(value) or "nothing"
+end
+print(("%d trials; mean in-sample %s, out-of-sample %s"):format(#study, percent(walk.in_mean), percent(walk.out_mean)))
 if arg[2] then
   assert(study:report(arg[2], { title = "Walk-forward, SMA crossover on GOOG" }))
   print("report: " .. arg[2])

@@ -56,6 +56,7 @@ function M.new(n, metrics)
       in_sample = { from = ("200%d-01-01"):format(i), to = ("200%d-12-31"):format(i) },
       out_of_sample = { from = ("200%d-01-01"):format(i + 1), to = ("200%d-06-30"):format(i + 1) },
       params = { fast = 5 * i, slow = 50 }, in_value = 1 + rnd(), out_value = rnd(),
+      reason = i == 4 and "stopped before the end" or nil,
     }
   end
   return {

@@ -267,7 +267,7 @@ function M.walkforward(given)
     end
     out[i] = {
       in_sample = period(w.in_sample), out_of_sample = period(w.out_of_sample), params = params,
-      in_value = number(w.in_value), out_value = number(w.out_value),
+      in_value = number(w.in_value), out_value = number(w.out_value), reason = M.show(w.reason, 300),
     }
   end
   return out

@@ -17,7 +17,7 @@ function windowLine(w, i) {
   const value = (v) => v === undefined ? "no value" : num(v, 5);
   return [[`Window ${i + 1}`], ["In sample", span(w.in_sample)], ["", value(w.in_value)],
     ["Out of sample", span(w.out_of_sample)], ["", value(w.out_value)],
-    ["", cut(w.params.map(([n, v]) => `${n} = ${v}`).join(", "), 120)]];
+    ["", cut(w.params.map(([n, v]) => `${n} = ${v}`).join(", "), 120)], ...(w.reason ? [["", cut(w.reason, 120)]] : [])];
 }
 
 function windowBars(windows, scale) {
@@ -98,15 +98,17 @@ function walkforwardSection() {
   const id = "walkforward", title = "Walk-forward", windows = model.walkforward.windows;
   if (!windows) return section(id, title, null, nothing(model.walkforward.why));
   const scale = windowScale(windows), values = windowValues(windows);
-  const span = (p) => p ? `${p.from} \u2013 ${p.to}` : "";
+  const span = (p) => p ? `${p.from} \u2013 ${p.to}` : "", remarks = windows.some((w) => w.reason);
   const list = el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table of windows" },
     el("table", {}, el("thead", {}, el("tr", {}, [["Window", "n"], ["In sample"], ["Out of sample"], ["Chosen"],
-      ["In", "n"], ["Out", "n"]].map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
+      ["In", "n"], ["Out", "n"], ...(remarks ? [["Remark"]] : [])].map(([text, kind]) =>
+      el("th", { scope: "col", class: kind }, text)))),
     el("tbody", {}, windows.map((w, i) => el("tr", {}, el("th", { scope: "row", class: "n" }, String(i + 1)),
       el("td", {}, span(w.in_sample)), el("td", {}, span(w.out_of_sample)),
       el("td", {}, w.params.map(([n, v]) => `${n} = ${v}`).join(", ")),
       el("td", { class: "n" }, w.in_value === undefined ? "" : num(w.in_value, 6)),
-      el("td", { class: "n" }, w.out_value === undefined ? "" : num(w.out_value, 6)))))));
+      el("td", { class: "n" }, w.out_value === undefined ? "" : num(w.out_value, 6)),
+      remarks ? el("td", {}, w.reason || "") : null)))));
   return section(id, title, windowSummary(windows),
     el("ul", { class: "legend" }, el("li", {}, el("i", { class: "swatch in" }), "in sample, chosen there"),
       el("li", {}, el("i", { class: "swatch out" }), "out of sample, tried there")),
