@@ -137,6 +137,36 @@ describe("plugins", function()
       end))
     end)
 
+    it("with nothing left of what a setup registered before it raised", function()
+      local hosts, called = {}, false
+      local function call()
+        called = true
+        return "ended"
+      end
+      check("^plugin 'mine': its setup raised: .*half%-way$", plugin(function(host)
+        host:policy("halt", call)
+        host:policy("retry", call)
+        for _, event in ipairs { "run", "trial", "end" } do
+          host:on(event, call)
+        end
+        host:section(call)
+        host:sampler("left", call)
+        host:pruner("left", call)
+        hosts[1] = host
+        error "half-way"
+      end))
+      hosts[1]:on("trial", call)
+      assert.is_false(called)
+      for _, kind in ipairs { "sampler", "pruner" } do
+        local good, err = pcall(sweep, { plugin(function(host)
+          host[kind](host, "left", call)
+          error "half-way"
+        end) }, { [kind] = "left" })
+        assert.is_false(good)
+        assert.matches(kind .. ': there is no "left"', err)
+      end
+    end)
+
     it("a hook that raises, each time", function()
       local n = 0
       local study = assert(run { plugin(function(host)
@@ -323,6 +353,31 @@ describe("plugins", function()
     end, { fatal = true }) })
     assert.is_false(good)
     assert.matches("plugin 'mine': its setup raised: .*no way", err)
+  end)
+
+  it("begin anew when the sweep runs again", function()
+    local runs = 0
+    local mine = plugin(function(host)
+      host:warn "mind this"
+      host:on("run", function(event)
+        runs = runs + (event.type == "begin" and 1 or 0)
+      end)
+      host:on("trial", function()
+        host:warn "mind this"
+        if runs == 1 then
+          error "disk full"
+        end
+      end)
+    end, { fatal = true })
+    local twice, box = sweep { mine }, noop { f = function(p)
+      return { v = p.n }
+    end }
+    assert.is_nil((twice:run(box)))
+    for _ = 1, 2 do
+      local study = assert(twice:run(box))
+      assert.equal(5, #study:trials "complete")
+      assert.same({ "plugin 'mine': mind this (6 times)" }, study.warnings)
+    end
   end)
 
   it("say what their setup did wrong", function()

@@ -88,6 +88,7 @@ function M.new(given, level)
   for _, entry in ipairs(o.plugins or {}) do
     self._registry:use(entry, level)
   end
+  self._registry:used()
   -- What is wrong with them is said now, not when the sweep has begun.
   local ok, err = make(self, level)
   if not ok then
@@ -249,6 +250,7 @@ end
 local function prepare(self, executor, header, context)
   local o = self._o
   if not self._sampler then -- it ran before: what that one was told is over
+    self._registry:again()
     local ok, err = make(self, 3)
     if not ok then
       return nil, err

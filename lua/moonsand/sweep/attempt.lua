@@ -90,7 +90,7 @@ local function delay_of(self, trial, result, err)
   if self.o.retry then
     return policy.delay(trial, self.o.retry(trial, result, err))
   end
-  for _, entry in ipairs(self.registry.policies.retry or {}) do
+  for _, entry in ipairs(self.registry.policies.retry) do
     local ok, answer = self.registry:call(entry, "its policy 'retry'", trial, result, err)
     if ok and answer ~= nil then
       local good, delay = pcall(policy.delay, trial, answer)

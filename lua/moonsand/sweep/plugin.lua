@@ -127,9 +127,13 @@ Registry.__index = Registry
 
 ---@return moonsand.sweep.Registry
 function M.registry()
+  local hooks = {}
+  for event in pairs(events) do
+    hooks[event] = {}
+  end
   return setmetatable({
-    samplers = {}, pruners = {}, policies = {}, exporters = {}, sections = {},
-    _hooks = {}, _warnings = {}, _known = {},
+    samplers = {}, pruners = {}, policies = { halt = {}, retry = {} }, exporters = {}, sections = {},
+    _hooks = hooks, _warnings = {}, _known = {},
   }, Registry)
 end
 
@@ -157,6 +161,25 @@ function Registry:warnings()
   return out
 end
 
+--- What has been said until now is of the plugins as such, and stays when the sweep runs again.
+function Registry:used()
+  self._of_use = #self._warnings
+  for _, warning in ipairs(self._warnings) do
+    warning.of_use = warning.count
+  end
+end
+
+--- The sweep runs again: what was said of the run before, and what ended it, is over.
+function Registry:again()
+  self.failure, self.broken = nil, nil
+  for i = #self._warnings, self._of_use + 1, -1 do
+    self._known[self._warnings[i].text], self._warnings[i] = nil, nil
+  end
+  for _, warning in ipairs(self._warnings) do
+    warning.count = warning.of_use
+  end
+end
+
 --- True and what f returned, or false.
 local function guarded(self, use, what, f, ...)
   local good, err = pcall(f, ...)
@@ -179,11 +202,7 @@ end
 ---@param event "trial"|"run"|"end"
 ---@param value any
 function Registry:fire(event, value)
-  local hooks = self._hooks[event]
-  if not hooks then
-    return
-  end
-  for _, hook in ipairs(hooks) do
+  for _, hook in ipairs(self._hooks[event]) do
     guarded(self, hook.use, ("its '%s' hook"):format(event), hook.f, value)
   end
 end
@@ -191,7 +210,7 @@ end
 --- Does any plugin wait for that event?
 ---@return boolean
 function Registry:has(event)
-  return self._hooks[event] ~= nil
+  return self._hooks[event][1] ~= nil
 end
 
 --- Calls what a plugin registered otherwise.
@@ -305,6 +324,25 @@ local function want(self, what, name, f, kind)
   return { use = self._use, f = f }
 end
 
+-- What a setup registers counts once all of it has gone well: half of a plugin is none.
+local function register(self, list, entry, name)
+  if self._held then
+    self._held[#self._held + 1] = { list, entry, name }
+  elseif name then
+    list[name] = entry
+  else
+    list[#list + 1] = entry
+  end
+end
+
+local function setup_went_well(self)
+  local held = self._held
+  self._held = nil
+  for _, what in ipairs(held) do
+    register(self, table.unpack(what, 1, 3))
+  end
+end
+
 --- event "trial": f(trial) when a trial has ended; "run": f(event), event.type being "begin" (params, the names; jobs;
 --- total and journal, a path, if any; resumed: trials of an earlier run are in that), "retry" (trial, delay_s),
 --- "stopping" (reason); "end": f(study).
@@ -312,20 +350,17 @@ function Host:on(event, f)
   if not events[event] then
     error(("host:on: there is no event %s (there are end, run, trial)"):format(options.show(event)), 2)
   end
-  local entry = want(self, "on", event, f)
-  local hooks = self._registry._hooks[event] or {}
-  self._registry._hooks[event] = hooks
-  hooks[#hooks + 1] = entry
+  register(self, self._registry._hooks[event], want(self, "on", event, f))
 end
 
 --- sampler = "name" makes f(options) -> a sampler.
 function Host:sampler(name, f)
-  self._registry.samplers[name] = want(self, "sampler", name, f)
+  register(self, self._registry.samplers, want(self, "sampler", name, f), name)
 end
 
 --- pruner = "name" makes f(options) -> a pruner.
 function Host:pruner(name, f)
-  self._registry.pruners[name] = want(self, "pruner", name, f)
+  register(self, self._registry.pruners, want(self, "pruner", name, f), name)
 end
 
 --- "retry": f(trial, result, err) -> true, false or seconds; nil leaves it to the next. "halt": f(trial, progress) -> a
@@ -334,19 +369,17 @@ function Host:policy(name, f)
   if name ~= "retry" and name ~= "halt" then
     error(("host:policy: there is no policy %s (there are halt, retry)"):format(options.show(name)), 2)
   end
-  local list = self._registry.policies[name] or {}
-  self._registry.policies[name] = list
-  list[#list + 1] = want(self, "policy", name, f)
+  register(self, self._registry.policies[name], want(self, "policy", name, f))
 end
 
 --- study:export(name, path) calls f(study, path).
 function Host:exporter(name, f)
-  self._registry.exporters[name] = want(self, "exporter", name, f)
+  register(self, self._registry.exporters, want(self, "exporter", name, f), name)
 end
 
 --- f(study) -> { title =, text =, columns = { names }, rows = { { values } } } or nil, for the report.
 function Host:section(f)
-  table.insert(self._registry.sections, want(self, "section", "section", f))
+  register(self, self._registry.sections, want(self, "section", "section", f))
 end
 
 --- Makes a warning of the study, in the plugin's name.
@@ -414,8 +447,10 @@ function Registry:use(entry, level)
     return
   end
   local opts = check_options(plugin, use.name, given, level + 1)
-  local host = setmetatable({ _registry = self, _use = use, api = M.api }, Host)
-  if not guarded(self, use, "its setup", plugin.setup, host, opts) and self.failure then
+  local host = setmetatable({ _registry = self, _use = use, _held = {}, api = M.api }, Host)
+  if guarded(self, use, "its setup", plugin.setup, host, opts) then
+    setup_went_well(host)
+  elseif self.failure then
     error(self.failure.message, level + 1)
   end
 end

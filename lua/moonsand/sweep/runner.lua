@@ -161,9 +161,8 @@ end
 
 local function look_whether_to_end(self, trial)
   local why = policy.ended(self.o, trial, self.done - self.done_before, self.failed - self.failed_before)
-  local list = not why and self.registry.policies.halt
-  if list then
-    for _, entry in ipairs(list) do
+  if not why then
+    for _, entry in ipairs(self.registry.policies.halt) do
       local ok, said = self.registry:call(entry, "its policy 'halt'", trial, self:progress())
       why = why or ok and said and tostring(said) or nil
     end
