@@ -63,6 +63,26 @@ describe("a sweep", function()
       end, 'a retry policy says true, false or a number of seconds, not "perhaps"')
     end)
 
+    it("as plugins say, where the caller's function or number has no answer", function()
+      local plugins = { { "retry", times = 3, on = { "timeout", "lost" } } }
+      local function attempts(retry, status)
+        return assert(run({ retry = retry, plugins = plugins }, flaky(status, 100)))[3].attempts
+      end
+      local function mine(trial)
+        if trial.reason == "error" then
+          return trial.attempts < 2
+        elseif trial.reason == "lost" then
+          return false
+        end
+      end
+      assert.same({ 2, 1, 4, 1 }, { attempts(mine, "exit"), attempts(mine, "lost"), attempts(mine, "timeout"),
+        attempts(mine, "oom") })
+      -- A number is of faults only.
+      assert.same({ 1, 4, 1 }, { attempts(0, "lost"), attempts(0, "timeout"), attempts(0, "exit") })
+      plugins = nil
+      assert.same({ 3, 1 }, { attempts(function() end, "lost"), attempts(function() end, "timeout") })
+    end)
+
     it("and ends the sweep when an engine's fault will not go away", function()
       for _, jobs in ipairs { 1, 3 } do
         local ran = 0
@@ -144,8 +164,8 @@ describe("a sweep", function()
       for _, jobs in ipairs { 1, 2 } do
         local path = os.tmpname()
         os.remove(path)
-        local study = assert(run({ max_time = 0.03, journal = path, max_trials = 1, retry = function()
-          return 0.2
+        local study = assert(run({ max_time = 0.1, journal = path, max_trials = 1, retry = function()
+          return 1
         end }, function()
           return nil, { status = "exit" }
         end, jobs))

@@ -72,8 +72,9 @@ end
 --- "halving", { name =, by = metric of the reports, ... } or a table with report; seed 0.
 --- jobs: trials at the same time (as many as the box has workers, else 2); timeout of each; args: words or
 --- function(params) -> words; files, env, trust_key as in box:run.
---- retry: function(trial, result, err) -> true, false or seconds to wait; or how often a lost run and an engine's fault
---- are tried again (2). halt: { failures = 10 or "3%" }; fail_fast; target; max_trials; max_time.
+--- retry: function(trial, result, err) -> true, false, seconds to wait, or nil for what plugins and the default say; or
+--- how often a lost run and an engine's fault are tried again (2). halt: { failures = 10 or "3%" }; fail_fast; target;
+--- max_trials; max_time.
 --- journal: a path; resume: true, or "failed": only what failed; fsync "1s", "always", "never". cache: false: the same
 --- parameters may run twice; paths: journals of other sweeps whose results are taken.
 --- plugins: { "csv", { "retry", times = 2 } }; on_trial: function(trial), for each that has ended; keep = false: the

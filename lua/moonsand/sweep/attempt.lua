@@ -85,10 +85,11 @@ local function attempt(self, trial, hooks)
   return result
 end
 
--- The caller's policy; else the first plugin's that has an answer; else the default.
+-- The caller's policy if that has an answer; else the first plugin's that has one; else the default.
 local function delay_of(self, trial, result, err)
-  if self.o.retry then
-    return policy.delay(trial, self.o.retry(trial, result, err))
+  local said = self.o.retry and self.o.retry(trial, result, err)
+  if said ~= nil then
+    return policy.delay(trial, said)
   end
   for _, entry in ipairs(self.registry.policies.retry) do
     local ok, answer = self.registry:call(entry, "its policy 'retry'", trial, result, err)

@@ -15,7 +15,8 @@ local final = {
 }
 
 --- A policy: given a trial that has failed (state, reason and attempts are set), the result, or the error that kept it
---- from running, says whether it is tried again: false or nil: no; true: at once; a number: after so many seconds.
+--- from running, says whether it is tried again: false: no; true: at once; a number: after so many seconds; nil: the
+--- next one has to say, those of plugins and then the default.
 ---@alias moonsand.sweep.Retry fun(trial: table, result: moonsand.Result?, err: moonsand.Error?): boolean|number|nil
 
 --- Only what was not the program's doing: a lost run and an engine's fault. `times` more attempts.
@@ -26,7 +27,9 @@ local final = {
 function M.faults(times, on, delay)
   on = on or { lost = true, engine = true }
   return function(trial, _, err)
-    if trial.attempts > times or not on[trial.reason] or err and final[err.code] then
+    if not on[trial.reason] then
+      return nil
+    elseif trial.attempts > times or err and final[err.code] then
       return false
     end
     return delay or waits[math.min(trial.attempts, #waits)]
