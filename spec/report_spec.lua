@@ -210,6 +210,7 @@ describe("a report", function()
 
   it("asks the study whether the best is luck", function()
     local study = stand_in.new(10)
+    study.meta.walkforward = nil
     local _, data = written(study)
     assert.equal("The study has no plateau().", data.robust.plateau.why)
     assert.equal("The study has no overfit_probability().", data.robust.overfit.why)
@@ -229,6 +230,35 @@ describe("a report", function()
     assert.same({ probability = 0.91, trials = 10 }, data.robust.deflated)
     assert.same({ why = "overfit_probability() has no answer: the curves are too short" }, data.robust.overfit)
     assert.equal(10, asked)
+  end)
+
+  it("takes the best of a walk through windows out of sample, and asks of no luck over all", function()
+    local study = stand_in.new(20)
+    local function never()
+      error "asked of all windows at once"
+    end
+    study.plateau, study.deflated_sharpe, study.overfit_probability = never, never, never
+    for i, one in ipairs(study.trials) do
+      one.value, one.params.segment = 100 - i, i % 5 == 0 and "out-of-sample" or "in-sample"
+    end
+    study.best = function()
+      return study.trials[1]
+    end
+    local _, data = written(study)
+    assert.equal(5, data.numbers[data.best + 1])
+    assert.is_true(data.outside)
+    for _, one in ipairs(data.curves) do
+      assert.equal(0, one.number % 5)
+    end
+    assert.equal(4, #data.curves)
+    for _, part in pairs(data.robust) do
+      assert.matches("^Per window only", part.why)
+    end
+    study.meta.walkforward = nil
+    _, data = written(study)
+    assert.equal(1, data.numbers[data.best + 1])
+    assert.is_false(data.outside)
+    assert.matches("asked of all windows", data.robust.plateau.why)
   end)
 
   it("says in words why a sweep ended", function()

@@ -164,6 +164,40 @@ describe("the probability of overfitting", function()
     assert.equal(16, result.blocks)
   end)
 
+  it("holds only curves of the same bars against each other", function()
+    local s = study_of(noise(9, 64, 12))
+    for i, trial in ipairs(s) do
+      local index, year = {}, i <= 5 and 2004 or 2011
+      for t = 1, 65 do
+        index[t] = ("%d-%03d"):format(year, t)
+      end
+      trial.series["equity.index"] = i < 9 and index or nil
+    end
+    local result = assert(s:overfit_probability())
+    assert.same({ 5, 4 }, { result.trials, result.left_out })
+    s[3].series["equity.index"][64] = "2009-001"
+    s[4].series["equity.extremes"], s[4].series["equity.extremes.index"] = { 1, 2 }, { 1, 5000 }
+    result = assert(s:overfit_probability())
+    assert.same({ 3, 6 }, { result.trials, result.left_out })
+    local err
+    result, err = s:filter(function(trial)
+      return trial.number == 3 or trial.number >= 8
+    end):overfit_probability()
+    assert.is_nil(result)
+    assert.matches("of the same bars; there are 1", err.message, 1, true)
+  end)
+
+  it("holds only curves of one data set against each other", function()
+    local s = study_of(noise(9, 64, 13))
+    for i, trial in ipairs(s) do
+      trial.params.data = i <= 4 and "goog" or "msft"
+    end
+    assert.equal(9, s:overfit_probability().trials) -- a parameter of that name, no more
+    s.meta.data = { "goog", "msft" }
+    local result = s:overfit_probability()
+    assert.same({ 5, 4, "msft" }, { result.trials, result.left_out, result.data })
+  end)
+
   it("says what is missing", function()
     local result, err = study_of({ { 0.01, 0.02 } }):overfit_probability()
     assert.is_nil(result)

@@ -126,11 +126,20 @@ local function points_of(trials)
   return curved, points
 end
 
---- Is the best trial more than luck?
+--- Is the best trial more than luck? Trials of different windows are of different times, and were chosen in each.
 ---@param study table
 ---@param trials table[]
+---@param walked boolean? the study is a walk through windows
 ---@return { plateau: table, deflated: table, overfit: table }
-function M.robust(study, trials)
+function M.robust(study, trials, walked)
+  if walked then
+    local why = ("Per window only: the trials of different windows are of different times. study:filter { window = 1, "
+      .. 'segment = "in-sample" }:%s() asks it of one.')
+    return {
+      plateau = { why = why:format "plateau" }, deflated = { why = why:format "deflated_sharpe" },
+      overfit = { why = why:format "overfit_probability" },
+    }
+  end
   local curved, points = points_of(trials)
   local out = { plateau = plateau(study) }
   if points > most_points then

@@ -95,6 +95,17 @@ local function messages_of(trials)
   return { labels = labels, values = encode.numbers(at, #at) }, over
 end
 
+-- Of a walk through windows, those that were tried on data that their parameters were not chosen on.
+local function out_of_sample(meta, ranked)
+  local out = {}
+  for _, trial in ipairs(type(meta.walkforward) == "table" and ranked or {}) do
+    if type(trial.params) == "table" and trial.params.segment == "out-of-sample" then
+      out[#out + 1] = trial
+    end
+  end
+  return #out > 0 and out or nil
+end
+
 -- The best by the study, or by the objective when it does not say.
 local function best_of(study, ranked, by)
   local given = asked.ask(study, "best")
@@ -157,8 +168,8 @@ local function overview(study, meta, trials)
   return {
     counts = counts, times = facts.times(meta, trials, counts), origin = facts.origin(meta), failures = failures,
     walkforward = windows and { windows = windows } or { why = why },
-    importance = asked.importance(study), robust = asked.robust(study, trials), warnings = warnings_of(study, meta),
-    stopped = facts.stopped(meta.stopped),
+    importance = asked.importance(study), robust = asked.robust(study, trials, windows ~= nil),
+    warnings = warnings_of(study, meta), stopped = facts.stopped(meta.stopped),
   }
 end
 
@@ -176,8 +187,9 @@ function M.build(study, given, level)
   for _, trial in ipairs(trials) do
     by[trial.number] = trial
   end
-  local best = best_of(study, ranked, by)
-  local curved, missing = chosen(given.curves, ranked, by)
+  local outside = out_of_sample(meta, ranked)
+  local best = outside and outside[1] or best_of(study, ranked, by)
+  local curved, missing = chosen(given.curves, outside or ranked, by)
   local pareto, no_pareto = asked.pareto(study, by, #objectives, #ranked)
   local wanted = {}
   for _, trial in ipairs(curved) do
@@ -219,7 +231,7 @@ function M.build(study, given, level)
   out.objectives, out.columns, out.messages = objectives, cols, messages
   out.rows, out.states, out.numbers = #shown, table.concat(states), encode.numbers(numbers, #numbers)
   out.reasons = columns.column("Reason", "text", reasons, #shown)
-  out.best, out.pareto = best and rows[best] or nil, pareto
+  out.best, out.pareto, out.outside = best and rows[best] or nil, pareto, outside ~= nil
   out.curves, out.sections, out.notes = curves_of(curved, rows), sections.of(given.sections), notes
   out.x = given.x and text.harmless(given.x, columns.longest_name)
   out.y = given.y and text.harmless(given.y, columns.longest_name)

@@ -21,7 +21,8 @@ function bestCard() {
   const values = names.filter((o) => o.column).map((o) => el("p", { class: "value" },
     el("b", {}, o.column.exact(row)), el("span", {}, o.name)));
   return el("div", { class: "best" },
-    el("p", { class: "label" }, "Best trial ", trialButton(numberColumn.at(row))),
+    el("p", { class: "label" }, model.outside ? "Best trial out of sample " : "Best trial ",
+      trialButton(numberColumn.at(row))),
     values,
     el("dl", { class: "params" }, params.filter((c) => c.has(row)).slice(0, 24).map((c) =>
       el("div", {}, el("dt", {}, c.name), el("dd", {}, c.exact(row))))));

@@ -98,4 +98,40 @@ function M.all(trials, series)
   return out, left_out
 end
 
+-- What two curves must have in common to be of the same bars. Texts and numbers of an index, as one text: with a
+-- thousand trials every pair of lists would be too much to compare.
+local function bars_of(set, name)
+  local series = set.trial.series
+  local index, parts = series[name .. ".index"], { #set.returns, curve.length(series, name) }
+  if type(index) == "table" then
+    for i = 1, #index do
+      parts[i + 2] = tostring(index[i])
+    end
+  end
+  return table.concat(parts, "\n")
+end
+
+--- The most of them that are of the same bars: of one length, with the same index where there is one, and of one data
+--- set. Of groups with equally many, the one with the longest curves.
+---@param sets { trial: table, returns: number[] }[] of all()
+---@param name string of the series
+---@param by_data boolean? the trials' parameter "data" names a data set
+---@return table[] sets
+---@return any data of the group, when it is asked for
+function M.same_bars(sets, name, by_data)
+  local groups, best = {}, {}
+  for _, set in ipairs(sets) do
+    local data = by_data and set.trial.params.data or nil
+    local key = tostring(data) .. "\n" .. bars_of(set, name)
+    local group = groups[key] or { data = data }
+    groups[key], group[#group + 1] = group, set
+    if best[1] == nil or #group > #best or #group == #best and #set.returns > #best[1].returns then
+      best = group
+    end
+  end
+  local data = best.data
+  best.data = nil
+  return best, data
+end
+
 return M

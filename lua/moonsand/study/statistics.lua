@@ -268,21 +268,6 @@ function Study:deflated_sharpe(options)
   ))
 end
 
--- The most usual length of a set's returns; of equal counts the greater length.
-local function usual_length(sets)
-  local counts, length = {}, 0
-  for _, set in ipairs(sets) do
-    counts[#set.returns] = (counts[#set.returns] or 0) + 1
-  end
-  for candidate, count in pairs(counts) do
-    local so_far = counts[length] or 0
-    if count > so_far or count == so_far and candidate > length then
-      length = candidate
-    end
-  end
-  return length
-end
-
 local most_work = 3000000 -- trials times choices: a few seconds
 
 local function usual_blocks(trials, length)
@@ -307,29 +292,28 @@ local overfit_options = { blocks = blocks_given, series = options_.text }
 --- The probability of backtest overfitting: how often the winner of one half of the time is below the median in the
 --- other (moonsand.study.overfit). Near 0: the choice holds. At 0.5: it says nothing. Above: it misleads.
 ---
+--- Only curves of the same bars can be held against each other: of one length, with the same index (equity.index) where
+--- they have one, of one data set in a sweep over several. Of all that is the largest group; filter() chooses another.
+---
 ---     local o = assert(study:overfit_probability { blocks = 10 })
 ---     print(o.probability, o.loss_probability, #o.logits)
 ---
 ---@param options { blocks: integer?, series: string? }? blocks: even; 16, or fewer for short curves and many trials;
 ---series: "equity"
 ---@return table? result probability, logits, loss_probability, degradation, ..., left_out: complete trials without a
----usable curve of the usual length
+---usable curve of these bars; data: the data set, of several
 ---@return moonsand.Error? err fewer than two curves, or curves too short for the blocks
 function Study:overfit_probability(options)
   options = options_.check("study:overfit_probability", options or {}, overfit_options, 2)
-  local series = options.series or "equity"
-  local all, left_out = require "moonsand.study.returns".all(self:trials "complete", series)
-  local length, sets = usual_length(all), {}
-  for _, set in ipairs(all) do
-    if #set.returns == length then
-      sets[#sets + 1] = set
-    else
-      left_out = left_out + 1
-    end
-  end
+  local series, data_sets = options.series or "equity", self.meta.data
+  local returns = require "moonsand.study.returns"
+  local all, left_out = returns.all(self:trials "complete", series)
+  local sets, data = returns.same_bars(all, series, type(data_sets) == "table" and #data_sets > 1)
+  local length = sets[1] and #sets[1].returns or 0
+  left_out = left_out + #all - #sets
   if #sets < 2 then
     return errors.fail("invalid", ("the probability of overfitting needs the equity curves of two complete trials or "
-      .. "more, in series %s, of one length; there are %d"):format(options_.show(series), #sets))
+      .. "more, in series %s, of the same bars; there are %d"):format(options_.show(series), #sets))
   end
   local blocks = options.blocks or usual_blocks(#sets, length)
   if length < 2 * blocks then
@@ -338,7 +322,7 @@ function Study:overfit_probability(options)
     ))
   end
   local result = require "moonsand.study.overfit".cscv(sets, blocks)
-  result.left_out = left_out
+  result.left_out, result.data = left_out, data
   return result
 end
 
