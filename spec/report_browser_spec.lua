@@ -1,5 +1,6 @@
 -- The report in a real browser: drawn without a complaint, wide and narrow, light and dark, by keyboard, on paper.
 local browser = require "spec.support.browser"
+local json = require "moonsand.json"
 local report = require "moonsand.report"
 local stand_in = require "spec.support.study"
 
@@ -217,6 +218,39 @@ describe("a report in Chromium", function()
     page:key "Escape"
     assert.is_false(page:eval 'document.querySelector("dialog").open')
     assert.is_true(page:eval 'document.activeElement === document.querySelector(".trials tbody button")')
+  end)
+
+  it("copies a trial's parameters as they were, or not at all", function()
+    local function trial(number, params)
+      return { number = number, params = params, state = "complete", value = -number, metrics = {} }
+    end
+    local cut = ("x"):rep(300)
+    show(write("copy.html", { trials = {
+      trial(1, { x = 0.1 + 0.2, n = 5, f = 2.0, on = false, any = "7", ["a name"] = "te\"xt", seed = (1 << 60) + 1 }),
+      trial(2, { x = 1e300, any = 7, on = true }), trial(3, { any = 7, text = cut }), trial(4, { x = 1 / 0 }),
+    } }))
+    page:eval [[Object.defineProperty(navigator, "clipboard", { value: {
+      writeText: (text) => { window.copied = text; return Promise.resolve(); } } })]]
+    local function copied(number)
+      return page:eval(([[(() => {
+        window.copied = null;
+        Array.from(document.querySelectorAll(".trials tbody button")).find((b) => b.textContent === "%d").click();
+        const button = Array.from(document.querySelectorAll("dialog button"))
+          .find((b) => b.textContent.startsWith("Copy"));
+        if (button) button.click();
+        document.querySelector("dialog").close();
+        return window.copied || "no button";
+      })()]]):format(number))
+    end
+    local first = copied(1)
+    assert.matches('"n":5,', first, 1, true)
+    assert.matches('"f":2.0,', first, 1, true)
+    assert.same({ x = 0.1 + 0.2, n = 5, f = 2.0, on = false, any = "7", ["a name"] = 'te"xt', seed = 0 },
+      json.decode((first:gsub('"seed":1152921504606846977', '"seed":0'))))
+    assert.same({ x = 1e300, any = 7, on = true }, json.decode(copied(2)))
+    assert.equal("no button", copied(3))
+    assert.equal("no button", copied(4))
+    assert.same({}, page:complaints())
   end)
 
   it("reads charts out along the arrow keys", function()

@@ -172,6 +172,34 @@ describe("a report", function()
     assert.same({ "1", "one", "0.5" }, column(data, "mixed").labels)
   end)
 
+  it("has a parameter's type and all its digits, for it is to be copied", function()
+    local _, data = written { trials = {
+      trial { params = { x = 0.1 + 0.2, n = 1, f = 2.0, both = 3.0, on = true, any = 1, text = "1", seed = 1 << 60 } },
+      trial { number = 2, params = { x = 1e300, n = 2, f = 0.5, both = 4, any = "1", text = "two  blanks" } },
+      trial { number = 3, params = { any = true, text = ("x"):rep(200) } },
+      trial { number = 4, params = { any = "true", text = "x" } },
+    } }
+    local html = read()
+    assert.matches("0.30000000000000004", html, 1, true)
+    assert.same({ true, false }, { column(data, "f").float, column(data, "n").float or false })
+    assert.same({ ["0"] = true }, column(data, "both").floats)
+    assert.same({ "true" }, column(data, "on").json)
+    assert.same({ "1", '"1"', "true", '"true"' }, column(data, "any").json)
+    assert.same({ '"1"', json.null, json.null, '"x"' }, column(data, "text").json)
+    assert.same({ ["0"] = "1152921504606846976" }, column(data, "seed").odd)
+    assert.is_true(data.all_params)
+    -- Of metrics ten digits are enough.
+    _, data = written { trials = { trial { metrics = { m = 1 / 3, t = "x" } } } }
+    assert.same({ 0.3333333333 }, column(data, "m").values)
+    assert.is_nil(column(data, "t").json)
+    local many = {}
+    for i = 1, 300 do
+      many["p" .. i] = i
+    end
+    _, data = written { trials = { trial { params = many } } }
+    assert.is_false(data.all_params)
+  end)
+
   it("says what it has of a study and why it lacks the rest", function()
     local study = stand_in.new(50)
     local _, data = written(study)

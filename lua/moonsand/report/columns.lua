@@ -3,6 +3,9 @@
 --- A column is { name =, kind = "param"|"objective"|"metric"|"cost", values = raw JSON list } and
 ---   of numbers: odd = { ["row"] = "NaN" } for cells that JSON has no number for (null in the list), or
 ---   of anything else: labels = list of texts, and values are places in it from 0, -1 for no value.
+--- A parameter is to be copied for the next run, and so has besides, where it is needed: json = what each label is in
+--- JSON, null where that was cut; float = true for numbers that are all floats, or floats = { ["row"] = true } for the
+--- whole ones among integers; renamed = true when the name is not as it was.
 --- Rows count from 0 in everything that the page reads.
 local encode = require "moonsand.report.encode"
 local text = require "moonsand.text"
@@ -16,9 +19,11 @@ M.longest_name, M.longest_label = 80, 120
 -- Nobody picks from a list of more columns than `most`.
 local cells, fewest, most_columns = 1000000, 12, 200
 
-local function label(value)
+local function label(value, exact)
   if type(value) == "string" then
     return text.harmless(value, M.longest_label)
+  elseif exact and type(value) == "number" and value - value == 0 then
+    return encode.exact(value)
   elseif math.type(value) == "float" then
     return ("%.10g"):format(value)
   end
@@ -38,7 +43,25 @@ local function odd_text(n)
   return n ~= n and "NaN" or n == math.huge and "Infinity" or n == -math.huge and "-Infinity" or nil
 end
 
-local function of_numbers(values, n)
+-- Which of the numbers are floats: true for all of them; of mixed ones the rows of those that look like integers.
+local function floats_of(values, n)
+  local floats, all, some = nil, true, false
+  for row = 1, n do
+    local value = values[row]
+    if math.type(value) == "float" then
+      some = true
+      if value % 1 == 0 then
+        floats = floats or {}
+        floats[tostring(row - 1)] = true
+      end
+    elseif value then
+      all = false
+    end
+  end
+  return all and some or nil, not all and floats or nil
+end
+
+local function of_numbers(values, n, exact)
   local odd
   for row = 1, n do
     local value = values[row]
@@ -48,25 +71,46 @@ local function of_numbers(values, n)
       odd[tostring(row - 1)] = special
     end
   end
-  return { values = encode.numbers(values, n), odd = odd }
+  local out = { values = encode.numbers(values, n, exact), odd = odd }
+  if exact then
+    out.float, out.floats = floats_of(values, n)
+  end
+  return out
 end
 
-local function of_labels(values, n)
-  local labels, place, out = {}, {}, {}
+-- A parameter's value in JSON; nil when what is shown is not all of it.
+local function literal(value, shown)
+  if type(value) == "string" then
+    return value == shown and encode.string(value) or nil
+  elseif type(value) == "boolean" then
+    return tostring(value)
+  end
+  local whole = math.type(value) == "float" and value % 1 == 0 and shown:find "^%-?%d+$"
+  return value - value == 0 and (whole and shown .. ".0" or shown) or nil
+end
+
+local function of_labels(values, n, exact)
+  local labels, json, place, out, plain = {}, {}, {}, {}, true
   for row = 1, n do
     local value = values[row]
     local at = -1
     if value ~= nil then
-      local shown = label(value)
-      at = place[shown]
+      local shown = label(value, exact)
+      local written = exact and literal(value, shown)
+      local key = written or shown
+      at = place[key]
       if not at then
         at = #labels
-        labels[at + 1], place[shown] = shown, at
+        labels[at + 1], json[at + 1], place[key] = shown, written and encode.string(written) or "null", at
+        plain = plain and type(value) == "string" and written
       end
     end
     out[row] = at
   end
-  return { values = encode.numbers(out, n), labels = labels }
+  return {
+    values = encode.numbers(out, n), labels = labels,
+    json = exact and not plain and encode.raw("[" .. table.concat(json, ",") .. "]") or nil,
+  }
 end
 
 --- One column of the values, of which some may be missing.
@@ -90,8 +134,11 @@ function M.column(name, kind, values, n)
   if not some then
     return nil
   end
-  local column = (numbers and of_numbers or of_labels)(values, n)
+  local column = (numbers and of_numbers or of_labels)(values, n, kind == "param")
   column.name, column.kind = text.harmless(name, M.longest_name), kind
+  if kind == "param" and column.name ~= name then
+    column.renamed = true
+  end
   return column
 end
 
@@ -152,13 +199,15 @@ local costs = {
 ---@param objectives { name: string, metric: string? }[]
 ---@param params string[] names, in the order wanted
 ---@return table[] columns, string[] notes what was left out
+---@return boolean all_params has every parameter a column?
 function M.build(trials, objectives, params)
   local n, out, notes, taken = #trials, {}, {}, {}
   local most = math.min(most_columns, math.max(fewest, cells // math.max(n, 1)))
-  local left = 0
+  local left, all_params = 0, true
   local function add(name, kind, values)
     if #out >= most then
       left = left + 1
+      all_params = all_params and kind ~= "param"
       return
     end
     out[#out + 1] = M.column(name, kind, values, n)
@@ -191,7 +240,7 @@ function M.build(trials, objectives, params)
   if left > 0 then
     notes[1] = ("%d columns more than the %d of this report are in the study only."):format(left, #out)
   end
-  return out, notes
+  return out, notes, all_params
 end
 
 return M

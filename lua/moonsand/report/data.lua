@@ -204,7 +204,7 @@ function M.build(study, given, level)
   local shown = choose.fewer(trials, ranked, direction, given.max_trials, wanted)
 
   local out = overview(study, meta, trials)
-  local cols, notes = columns.build(shown, objectives, param_names(meta))
+  local cols, notes, all_params = columns.build(shown, objectives, param_names(meta))
   local rows, states, numbers, reasons = {}, {}, {}, {}
   for row, trial in ipairs(shown) do
     rows[trial], states[row], numbers[row] = row - 1, codes[trial.state] or "w", trial.number
@@ -228,7 +228,7 @@ function M.build(study, given, level)
   out.title = text.maybe(given.title, 200) or text.maybe(meta.title, 200)
     or "Sweep of " .. (facts.show(meta.script, 120) or "a script")
   out.made, out.version = os.date "!%Y-%m-%dT%H:%M:%SZ", core.version
-  out.objectives, out.columns, out.messages = objectives, cols, messages
+  out.objectives, out.columns, out.messages, out.all_params = objectives, cols, messages, all_params
   out.rows, out.states, out.numbers = #shown, table.concat(states), encode.numbers(numbers, #numbers)
   out.reasons = columns.column("Reason", "text", reasons, #shown)
   out.best, out.pareto, out.outside = best and rows[best] or nil, pareto, outside ~= nil

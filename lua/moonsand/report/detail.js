@@ -10,22 +10,21 @@ function pairList(title, list, row) {
     el("div", {}, el("dt", {}, c.name), el("dd", {}, c.exact(row)))))];
 }
 
-// JSON of the parameters, for the next run.
+// JSON of the parameters, for the next run; null when they are not all here as they were.
 function paramsJson(row) {
-  const out = Object.create(null);
-  for (const c of params) {
-    if (!c.has(row)) continue;
-    out[c.name] = c.labels ? c.text(row) : c.odd && c.odd[row] !== undefined ? c.odd[row] : c.at(row);
-  }
-  return JSON.stringify(out);
+  const all = params.filter((c) => c.has(row)).map((c) => [JSON.stringify(c.name), c.json(row)]);
+  return model.all_params && all.length && all.every(([, value]) => value !== null)
+    ? `{${all.map((pair) => pair.join(":")).join(",")}}` : null;
 }
 
 function copyButton(row) {
+  const json = paramsJson(row);
+  if (json === null) return "";
   const button = el("button", { type: "button", class: "quiet" }, "Copy the parameters as JSON");
   button.addEventListener("click", () => {
     const done = (good) => { button.textContent = good ? "Copied" : "The browser does not allow copying"; };
     if (navigator.clipboard) {
-      navigator.clipboard.writeText(paramsJson(row)).then(() => done(true), () => done(false));
+      navigator.clipboard.writeText(json).then(() => done(true), () => done(false));
     } else {
       done(false);
     }
@@ -50,7 +49,7 @@ function fillDetail() {
     el("div", { class: "body" },
       message ? el("p", { class: "message" }, message) : "",
       pairList("Objective", objectives, row) || "",
-      pairList("Parameters", params, row) || "", params.length ? copyButton(row) : "",
+      pairList("Parameters", params, row) || "", copyButton(row),
       pairList("Metrics", columns.filter((c) => c.kind === "metric"), row) || "",
       pairList("Cost", columns.filter((c) => c.kind === "cost"), row) || ""));
 }

@@ -44,17 +44,31 @@ function M.raw(text)
   return setmetatable({ text = text }, raw)
 end
 
---- A list of numbers; `none` stands for what is missing.
+--- A finite number that reads as the same again.
+---@param n number
+---@return string
+function M.exact(n)
+  if math.type(n) == "integer" then
+    return ("%d"):format(n)
+  end
+  local short = ("%.15g"):format(n)
+  return tonumber(short) == n and short or ("%.17g"):format(n)
+end
+
+--- A list of numbers; null stands for what is missing.
 ---@param values table<integer, number?>
 ---@param n integer
+---@param exact boolean? with all digits that they need, not 10 at most
 ---@return table raw
-function M.numbers(values, n)
+function M.numbers(values, n, exact)
   -- A page has a million of them: no call more than needed.
-  local parts, format, kind, huge = {}, string.format, math.type, math.huge
+  local parts, format, kind, huge, whole = {}, string.format, math.type, math.huge, M.exact
   for i = 1, n do
     local v = values[i]
     if not v or v ~= v or v == huge or v == -huge then
       parts[i] = "null"
+    elseif exact then
+      parts[i] = whole(v)
     else
       parts[i] = format(kind(v) == "integer" and "%d" or "%.10g", v)
     end

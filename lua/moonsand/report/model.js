@@ -14,6 +14,7 @@ class Column {
     this.index = index;
     this.labels = raw.labels || null;
     this.odd = raw.odd || null;
+    this.raw = raw;
     this.data = new Float64Array(COUNT);
     for (let i = 0; i < COUNT; i++) {
       const v = raw.values[i];
@@ -68,6 +69,16 @@ class Column {
     const v = this.data[row];
     if (Number.isNaN(v)) return "";
     return this.labels ? this.labels[v] : num(v, 10);
+  }
+
+  // A parameter as it was, its type and all its digits; null where the page does not have that.
+  json(row) {
+    const { raw } = this, v = this.data[row];
+    if (raw.renamed) return null;
+    if (this.odd && this.odd[row] !== undefined) return /^-?\d+$/.test(this.odd[row]) ? this.odd[row] : null;
+    if (this.labels) return raw.json ? raw.json[v] : JSON.stringify(this.labels[v]);
+    const text = Object.is(v, -0) ? "-0" : JSON.stringify(v);
+    return (raw.float || raw.floats && raw.floats[row]) && /^-?\d+$/.test(text) ? `${text}.0` : text;
   }
 
   sortKey(row) {
