@@ -12,11 +12,14 @@
 --- The program gets two more parameters, from and to: its data is rows from .. to - 1, counted from 0, as Python's
 --- data[from:to]. Each window's trials are a sweep with a journal of its own (wf.jsonl gives wf.1.jsonl,
 --- wf.1.test-3f2a9c01.jsonl, wf.2.jsonl ...; the letters stand for what was chosen), so an interrupted walk is gone on
---- with by resume = true. Plugins are set up for each part anew; the file of one with an option `path` (csv) is the
---- part's own (wf.1.csv, wf.1.test.csv).
+--- with by resume = true. wf.jsonl itself has the windows, and what was chosen in each: moonsand.study "wf.jsonl" and
+--- `moonsand report wf.jsonl` read all of them together. Plugins are set up for each part anew; the file of one with an
+--- option `path` (csv) is the part's own (wf.1.csv, wf.1.test.csv).
 local core = require "moonsand.core"
 local journals = require "moonsand.sweep.journal"
 local json = require "moonsand.json"
+local text = require "moonsand.text"
+local walks = require "moonsand.study.walk"
 
 local function whole(what, name, value, least)
   local n = math.tointeger(value)
@@ -77,11 +80,6 @@ local function windows(o)
   return out
 end
 
-local function beside(path, suffix)
-  local stem, extension = path:match "^(.*)(%.[^./]*)$"
-  return (stem or path) .. "." .. suffix .. (extension or "")
-end
-
 -- One part's files are not the next one's.
 local function plugins_of(list, suffix)
   local out = {}
@@ -92,16 +90,11 @@ local function plugins_of(list, suffix)
       for k, v in pairs(entry) do
         own[k] = v
       end
-      own.path = beside(entry.path, suffix)
+      own.path = walks.beside(entry.path, suffix)
       out[i] = own
     end
   end
   return out
-end
-
--- A resumed part in-sample may choose otherwise than before: its test is another sweep then, and has another journal.
-local function test_journal(path, number, chosen)
-  return beside(path, ("%d.test-%s"):format(number, core.sha256(json.encode(chosen)):sub(1, 8)))
 end
 
 -- "failed" runs nothing new, and there is something new to run when the test has not begun.
@@ -123,119 +116,132 @@ local function part_of(self, window, part, chosen)
   for k, v in pairs(chosen or self.base.space or {}) do
     o.space[k] = v
   end
-  o.space[self.from], o.space[self.to] = window[part].from, window[part].to
+  o.space[self.walk.from], o.space[self.walk.to] = window[part].from, window[part].to
   if chosen then
     o.where, o.sampler, o.pruner, o.max_trials, o.target = nil, nil, nil, nil, nil
     o.constants, o.data = nil, nil -- they are among what was chosen
   end
   local suffix = window.number .. (chosen and ".test" or "")
   if o.journal and chosen then
-    o.journal = test_journal(o.journal, window.number, chosen)
+    o.journal = walks.part(o.journal, window.number, walks.id(chosen))
     o.resume = test_resume(o.resume, o.journal)
   elseif o.journal then
-    o.journal = beside(o.journal, suffix)
+    o.journal = walks.part(o.journal, window.number)
   end
   o.plugins = type(o.plugins) == "table" and plugins_of(o.plugins, suffix) or o.plugins
   o.title = nil
   return o
 end
 
--- One list for all parts: numbered through, with the window they are of.
-local function take_over(all, study, window, segment)
-  local map = {}
-  for _, trial in ipairs(study) do
-    local copy, params = {}, {}
-    for k, v in pairs(trial) do
-      copy[k] = v
-    end
-    for k, v in pairs(trial.params) do
-      params[k] = v
-    end
-    params.window, params.segment = window.number, segment
-    copy.params, copy.number = params, #all + 1
-    all[#all + 1], map[trial.number] = copy, copy.number
-  end
-  return map
-end
-
 local function bounds(part)
   return { from = part.first or part.from, to = part.last or part.to }
 end
 
-local function mean_of(list, name)
-  local sum, n = 0, 0
-  for _, w in ipairs(list) do
-    if w[name] then
-      sum, n = sum + w[name], n + 1
-    end
+-- ---- the walk's own journal -----------------------------------------------------------------------------------------
+
+-- Walks over other windows are other walks. What else makes two of them different, the parts' journals know.
+local function header_of(self)
+  local list = {}
+  for i, w in ipairs(self.asked) do
+    list[i] = json.array { w.train.from, w.train.to, w.test.from, w.test.to }
   end
-  return n > 0 and sum / n or nil
+  local own = { from = self.walk.from, to = self.walk.to, windows = json.array(list) }
+  return {
+    walkforward = own, signature = core.sha256(json.encode(own)), started = self.started, title = self.base.title,
+    script = self.base.script,
+  }
 end
 
-local segments = { train = "in-sample", test = "out-of-sample" }
-
--- The space of all parts together: the window's own parameters have as many values as there are windows.
-local function describe(self)
-  local values = { window = {}, segment = { segments.train, segments.test }, [self.from] = {}, [self.to] = {} }
-  local seen = {}
-  for _, trial in ipairs(self.all) do
-    for _, name in ipairs { "window", self.from, self.to } do
-      local value, list = trial.params[name], values[name]
-      if not seen[name .. value] then
-        seen[name .. value], list[#list + 1] = true, value
-      end
+local function open_journal(self)
+  local journal, err = journals.open(self.base.journal, {
+    header = header_of(self), resume = self.base.resume and true or false, fsync = self.base.fsync,
+  })
+  self.journal, self.written = journal, {}
+  for _, record in ipairs(journal and journal.others or {}) do
+    if record.type == "window" and record.number then
+      self.written[record.number] = true -- counts until something better is known
     end
   end
-  local params = {}
-  for _, one in ipairs(self.meta.params or {}) do
-    if not values[one.name] then
-      params[#params + 1] = one
-    end
-  end
-  for name, list in pairs(values) do
-    params[#params + 1] = { name = name, kind = "list", values = list }
-  end
-  table.sort(params, function(x, y)
-    return x.name < y.name
-  end)
-  return params
+  return journal ~= nil, err
 end
+
+local function label(value)
+  return type(value) == "string" and text.harmless(value, 64) or value
+end
+
+local function write(self, entry, more)
+  if not self.journal then
+    return true
+  end
+  local record = { type = "window", number = entry.number, reason = entry.reason }
+  for _, name in ipairs { "in_sample", "out_of_sample" } do
+    record[name] = { from = label(entry[name].from), to = label(entry[name].to) }
+  end
+  for k, v in pairs(more) do
+    record[k] = v
+  end
+  return self.journal:append(record)
+end
+
+-- Says how it ended. A journal that was begun for nothing would only be in the way of the next try.
+local function close_journal(self, err)
+  local journal = self.journal
+  if not journal then
+    return true
+  end
+  self.journal = nil
+  if not self.begun and not journal.resumed then
+    os.remove(journal.path) -- while nobody else can have begun to write to it
+    journal:close()
+    return true
+  end
+  local ok, why = journal:append {
+    type = "end", at = os.time(), stopped = err and "error" or self.stopped or "exhausted", done = #self.walk.all,
+  }
+  local closed, bad = journal:close()
+  return ok and closed, why or bad
+end
+
+-- ---- the walk -------------------------------------------------------------------------------------------------------
 
 local function whole_study(self, err)
-  local meta, base = self.meta, self.base
-  meta.params, meta.started, meta.ended = describe(self), self.started, os.time()
-  meta.stopped = err and "error" or self.stopped or "exhausted"
+  local meta, base = self.walk:facts(), self.base
+  meta.started, meta.ended, meta.stopped = self.started, os.time(), err and "error" or self.stopped or "exhausted"
   meta.title, meta.journal = base.title, base.journal
-  meta.wall_s, meta.counts = nil, nil
-  local inside, outside = mean_of(self.list, "in_value"), mean_of(self.list, "out_value")
-  meta.walkforward = {
-    windows = self.list, objective = type(base.objective) == "string" and base.objective or "(function)",
-    in_mean = inside, out_mean = outside, efficiency = inside and outside and inside ~= 0 and outside / inside or nil,
-  }
-  return require("moonsand.study").new { trials = self.all, meta = meta, warnings = self.warnings }
+  return require("moonsand.study").new { trials = self.walk.all, meta = meta, warnings = self.walk.warnings }
 end
 
--- The sweep of one part of a window: its study, and where its trials are in the whole.
-local function run_part(self, options, window, part)
-  local segment = segments[part]
+-- The sweep of one part of a window: its study, or what there is of it besides the error.
+local function run_part(self, options, entry, window, part)
   local sweep = require("moonsand.sweep").new(options, self.level)
+  if self.base.journal and not self.journal then -- not before the options are known to be good
+    local ok, err = open_journal(self)
+    if not ok then
+      return nil, err
+    end
+  end
+  if part == "train" and self.journal and not self.written[entry.number] then
+    local ok, err = write(self, entry, {})
+    if not ok then
+      return nil, err
+    end
+  end
   if self.on_sweep then
-    self.on_sweep(sweep, window, segment)
+    self.on_sweep(sweep, window, walks.segments[part])
   end
   local study, err, so_far = sweep:run(self.box)
   local got = study or so_far
   if not got then
     return nil, err
   end
-  if not next(self.meta) then
-    for k, v in pairs(got.meta) do
-      self.meta[k] = v
-    end
+  self.begun = true
+  if not next(self.walk.meta) then
+    self.walk.meta = got.meta
   end
-  for _, text in ipairs(got.warnings) do
-    self.warnings[#self.warnings + 1] = ("window %d, %s: %s"):format(window.number, segment, text)
+  for _, warning in ipairs(got.warnings) do
+    self.walk:warn(entry, part, warning)
   end
-  return study, err, take_over(self.all, got, window, segment)
+  return study, err, got
 end
 
 -- These ends are a part's own. Any other one, that of a plugin's policy too, ends the walk.
@@ -247,42 +253,57 @@ local function ends_walk(study)
 end
 
 local function choose(self, window, entry)
-  local study, err, places = run_part(self, part_of(self, window, "train"), window, "train")
+  local study, err, got = run_part(self, part_of(self, window, "train"), entry, window, "train")
+  local best = study and study:best()
+  if got then
+    self.walk:trained(entry, got:trials(), best)
+  end
   if not study then
     return nil, err
   end
   self.stopped = ends_walk(study)
-  local best = study:best()
-  entry.trials = #study
-  if best then
-    entry.params, entry.in_value, entry.in_trial = {}, best.value, places[best.number]
-    for name, value in pairs(best.params) do
-      if name ~= self.from and name ~= self.to then
-        entry.params[name] = value
-      end
-    end
-  else
-    entry.reason = "no trial in-sample has a value"
-  end
   if self.stopped then
     entry.reason = "stopped before the end: " .. self.stopped
+  elseif not best then
+    entry.reason = "no trial in-sample has a value"
   end
-  return true
+  return best or false
 end
 
 local function try(self, window, entry)
-  local options = part_of(self, window, "test", entry.params)
-  local study, err, places = run_part(self, options, window, "test")
+  local study, err, got = run_part(self, part_of(self, window, "test", entry.params), entry, window, "test")
+  if got then
+    self.walk:tested(entry, got:trials())
+  end
   if not study then
     return nil, err
   end
-  local trial = study[1]
-  if trial then
-    entry.out_value, entry.out_trial, entry.metrics = trial.value, places[trial.number], trial.metrics
-    entry.reason = trial.state ~= "complete" and (trial.message or trial.reason or trial.state) or nil
-  end
   self.stopped = ends_walk(study)
   return true
+end
+
+-- One window: true, or nil, err.
+local function walk_on(self, window, entry)
+  local best, err = choose(self, window, entry)
+  if best == nil then
+    return nil, err
+  end
+  local known, ok = {}, true
+  if best then
+    known.chosen, known.test = best.number, walks.id(entry.params)
+  end
+  if best and not self.stopped then
+    ok, err = write(self, entry, known)
+    if ok then
+      ok, err = try(self, window, entry)
+    end
+  end
+  if not ok then
+    return nil, err
+  end
+  known.ended = not self.stopped or nil
+  ok, err = write(self, entry, known)
+  return ok, err
 end
 
 local run_options = { sweep = true, windows = true, from = true, to = true, on_window = true, on_sweep = true }
@@ -328,21 +349,22 @@ end
 local function run(box, o)
   check_run(o)
   local self = {
-    box = box, base = o.sweep, from = o.from or "from", to = o.to or "to", on_sweep = o.on_sweep, level = 4,
-    all = {}, list = {}, meta = {}, warnings = {}, started = os.time(),
+    box = box, base = o.sweep, asked = o.windows, walk = walks.new(o.from or "from", o.to or "to"),
+    on_sweep = o.on_sweep, level = 5, started = os.time(),
   }
-  for _, window in ipairs(o.windows) do
-    local entry = {
-      number = window.number, in_sample = bounds(window.train), out_of_sample = bounds(window.test),
-    }
-    self.list[#self.list + 1] = entry
-    local ok, err = choose(self, window, entry)
-    if ok and entry.params and not self.stopped then
-      ok, err = try(self, window, entry)
+  -- After an error of the caller's, or Ctrl-C, nobody says how it ended.
+  local _ <close> = setmetatable({}, { __close = function()
+    if self.journal then
+      self.journal:close()
     end
-    if not ok then
+  end })
+  local err
+  for _, window in ipairs(o.windows) do
+    local entry = self.walk:window(window.number, bounds(window.train), bounds(window.test))
+    err = select(2, walk_on(self, window, entry))
+    if err then
       entry.reason = entry.reason or tostring(err)
-      return nil, err, whole_study(self, err)
+      break
     end
     if o.on_window then
       o.on_window(entry)
@@ -351,7 +373,13 @@ local function run(box, o)
       break
     end
   end
-  return whole_study(self)
+  local closed, why = close_journal(self, err)
+  err = err or not closed and why or nil
+  local study = whole_study(self, err)
+  if err then
+    return nil, err, study
+  end
+  return study
 end
 
 return {

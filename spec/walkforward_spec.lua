@@ -180,7 +180,108 @@ describe("walk-forward", function()
       files[#files + 1] = name:gsub("%-%x%x%x%x%x%x%x%x%.", "-*.")
       assert(moonsand.study(dir .. "/" .. name))
     end
-    assert.same({ "wf.1.jsonl", "wf.1.test-*.jsonl", "wf.2.jsonl", "wf.2.test-*.jsonl" }, files)
+    assert.same({ "wf.1.jsonl", "wf.1.test-*.jsonl", "wf.2.jsonl", "wf.2.test-*.jsonl",
+      "wf.jsonl" }, files)
+  end)
+
+  -- What the journals do not keep as it was: when the study was made, and by which of the processes.
+  local function facts(study)
+    local meta = {}
+    for k, v in pairs(study.meta) do
+      meta[k] = v
+    end
+    for _, name in ipairs { "started", "ended", "journal", "error", "kept", "signature", "type", "version", "program",
+      "wall_s" } do
+      meta[name] = nil
+    end
+    local trials = study:trials()
+    for i, trial in ipairs(trials) do
+      trials[i] = { trial.number, trial.state, trial.params, trial.value, trial.metrics, trial.message }
+    end
+    return { meta, trials }
+  end
+
+  it("keeps the windows in its own journal, which is read with those of the parts", function()
+    local path = dir .. "/wf.jsonl"
+    local meanwhile = {}
+    local study = assert(walk({ on_window = function()
+      meanwhile[#meanwhile + 1] = assert(moonsand.study(path))
+    end, sweep = { journal = path, title = "a walk", seed = 3 } }, function(p)
+      if p.from == 70 then
+        error("no luck", 0)
+      end
+      return program(p), { stderr = "x" }
+    end))
+    local given = facts(study)
+    local read = assert(moonsand.study(path))
+    assert.same(given, facts(read))
+    assert.equal("no luck", read.meta.walkforward.windows[2].reason)
+    assert.same({ 12, "a walk", 100, {} }, { #read, read.meta.title, read:best().value, read.warnings })
+    assert.same({ 6, 1, 1.5 }, { #meanwhile[1], #meanwhile[1].meta.walkforward.windows,
+      meanwhile[1].meta.walkforward.windows[1].out_value })
+    assert.equal(12, #meanwhile[2])
+    assert.equal("exhausted", read.meta.stopped)
+    assert.is_nil(meanwhile[2].meta.stopped)
+    -- It is this walk's: not another one's, nor to be begun again, nor a sweep's.
+    for pattern, options in pairs {
+      ["exists and holds"] = { sweep = { journal = path } },
+      ["walkforward is .* there and"] = { sweep = { journal = path, resume = true },
+        windows = windows { bars = 100, train = 50, test = 10 } },
+    } do
+      local nothing, err = walk(options)
+      assert.same({ nil, "conflict" }, { nothing, err.code })
+      assert.matches(pattern, err.message)
+    end
+    local _, err = moonsand.sweep { space = { n = 1 }, objective = "v", journal = path, resume = true }:run(
+      moonsand.executors.noop { f = program })
+    assert.equal("conflict", err.code)
+    -- Resumed, and ended before it is where it was, it loses nothing.
+    assert.has_error(function()
+      walk({ on_sweep = function(_, window, segment)
+        if window.number == 2 then
+          error(segment, 0)
+        end
+      end, sweep = { journal = path, resume = true, title = "a walk", seed = 3 } })
+    end, "in-sample")
+    read = assert(moonsand.study(path))
+    assert.same({ 12, nil }, { #read, read.meta.stopped })
+    given[1].stopped = nil
+    assert.same(given, facts(read))
+    assert(os.remove(dir .. "/wf.2.jsonl"))
+    read = assert(moonsand.study(path))
+    assert.equal(7, #read)
+    assert.matches("^window 2, in%-sample: .*wf%.2%.jsonl", read.warnings[1])
+  end)
+
+  it("leaves no journal of a walk that could not begin", function()
+    local path = dir .. "/wf.jsonl"
+    assert(io.open(dir .. "/wf.1.jsonl", "w")):write("something else\n"):close()
+    local study, err = walk { sweep = { journal = path, resume = true } }
+    assert.same({ nil, "protocol" }, { study, err.code })
+    assert.is_nil(io.open(path))
+  end)
+
+  it("takes nothing from its journal that leads elsewhere", function()
+    local path = dir .. "/wf.jsonl"
+    assert(walk { sweep = { journal = path } })
+    for _, line in ipairs {
+      '{"type":"window","number":1,"ended":true,"chosen":1,"test":"../../../x","in_sample":7}',
+      '{"type":"window","number":2,"ended":true,"chosen":"1","test":7}', '{"type":"window","number":"../x"}',
+      '{"type":"window","number":4000000000000000000}', '{"type":"window","number":-1}', '{"type":"window"}',
+      '{"type":"window","number":3,"chosen":1.5,"ended":true,"reason":{}}',
+    } do
+      assert(io.open(path, "a")):write(line, "\n"):close()
+    end
+    local study = assert(moonsand.study(path))
+    local found = study.meta.walkforward.windows
+    assert.same({ 3, 10, 1, nil, 5 }, { #found, #study, found[1].params.n, found[2].params, found[2].trials })
+    assert.same({}, found[1].in_sample)
+    assert.matches("^window 3, in%-sample: .*wf%.3%.jsonl", study.warnings[1])
+    require "moonsand.report.data".build(study, { max_trials = 100 }, 1)
+    for _, own in ipairs { '7', '{}', '{"from":1,"to":2}' } do
+      assert(io.open(path, "w")):write('{"type":"sweep","version":1,"walkforward":', own, '}\n'):close()
+      assert.equal(0, #assert(moonsand.study(path)))
+    end
   end)
 
   it("goes on when the resumed part chooses otherwise than before", function()

@@ -185,7 +185,8 @@ function M.new(given)
   return self
 end
 
---- A study from a journal, which may still be written to; it is not locked.
+--- A study from a journal, which may still be written to; it is not locked. That of a walk-forward has the trials of
+--- its parts' journals, which are beside it; what cannot be read of them is in study.warnings.
 ---@param path string
 ---@return moonsand.Study? study
 ---@return moonsand.Error? err
@@ -203,7 +204,12 @@ function M.load(path)
       meta.stopped, meta.ended = nil, nil -- that one has not ended, or not by itself
     end
   end
-  local self, why = build(journal.trials, meta, { path = path })
+  local trials, warnings = journal.trials, nil
+  if meta.walkforward ~= nil then
+    local all, whole, said = require "moonsand.study.walk".load(path, journal)
+    trials, meta, warnings = all or trials, whole, said
+  end
+  local self, why = build(trials, meta, { path = path, warnings = warnings })
   if not self then
     return errors.fail("protocol", ("%s is no journal of a sweep: %s"):format(options_.show(path), why))
   end
