@@ -211,6 +211,28 @@ engines.each(describe, "fork mode", function(kind)
     assert.equal(1, box.pool:stats().retired.oom)
   end)
 
+  it("keeps a worker whose run read large files, which stay in memory until somebody needs it", function()
+    local box = fork { memory = "256m", data = { big = { data = ("0123456789abcdef"):rep(6 << 20) } } }
+    local code = [[
+import os
+fd = os.open("/data/big", os.O_RDONLY)
+os.fsync(fd)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED) # so that it is this container that reads it
+n = 0
+while chunk := os.read(fd, 1 << 20): n += len(chunk)
+print(n)
+]]
+    local first = run(box, { code = "pass" })
+    for i = 1, 3 do
+      local r = run(box, { code = code })
+      assert.equal("100663296\n", r.stdout, r.stderr)
+      assert.equal(first.container, r.container)
+      assert.equal(i, r.isolation.worker_runs)
+    end
+    run(box, { code = "pass" })
+    assert.equal(0, box.pool:stats().retired.memory or 0)
+  end)
+
   it("never gives two keys one worker, and one key the same", function()
     local box, of = fork { workers = 2 }, {}
     for i, key in ipairs { "a", "b", "a", "c", "a", "b", "c", "c" } do

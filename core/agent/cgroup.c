@@ -135,6 +135,7 @@ void cgroup_open(struct cgroup *g)
     g->events = open_control("memory", v2 ? "memory.events" : "memory.oom_control");
     g->peak = open_control("memory", v2 ? "memory.peak" : "memory.max_usage_in_bytes");
     g->now = open_control("memory", v2 ? "memory.current" : "memory.usage_in_bytes");
+    g->stat = open_control("memory", "memory.stat");
     g->pids = open_control("pids", "pids.events");
 }
 
@@ -155,10 +156,26 @@ void cgroup_read(const struct cgroup *g, struct counters *c)
         c->pids_refused = keyed(text, "max");
 }
 
+/* Files that were read stay in memory until somebody needs it, and are counted with the one who
+ * read them first; so do the names of those that were looked for. Version 1 tells the kernel's own
+ * memory only with these. */
+static uint64_t not_reclaimable(const char *stat)
+{
+    if (cgroup_version() == 1)
+        return keyed(stat, "total_rss") + keyed(stat, "total_shmem");
+    uint64_t kernel = keyed(stat, "kernel"), names = keyed(stat, "slab_reclaimable");
+    return keyed(stat, "anon") + keyed(stat, "shmem") + (kernel > names ? kernel - names : 0);
+}
+
+/* The details lag behind on machines of many processors, so that they may only say less. */
 uint64_t cgroup_memory(const struct cgroup *g)
 {
-    char text[64];
-    return read_again(g->now, text, sizeof text) ? to_number(text) : 0;
+    char text[8192];
+    uint64_t all = read_again(g->now, text, sizeof text) ? to_number(text) : 0;
+    if (!read_again(g->stat, text, sizeof text))
+        return all;
+    uint64_t held = not_reclaimable(text);
+    return held < all ? held : all;
 }
 
 static size_t add_line(char *out, size_t size, size_t used, const char *key, const char *value)

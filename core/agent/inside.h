@@ -85,7 +85,7 @@ struct counters {
 
 /* Descriptors of what the container's cgroup counts; -1 what is not there. */
 struct cgroup {
-    int events, peak, now, pids;
+    int events, peak, now, stat, pids;
 };
 
 /* What is the same before each run, or something was left behind. */
@@ -274,7 +274,8 @@ int filter_write(int fd); /* an array of struct sock_filter; -1 and errno */
 int cgroup_version(void);
 void cgroup_open(struct cgroup *g);
 void cgroup_read(const struct cgroup *g, struct counters *c);
-uint64_t cgroup_memory(const struct cgroup *g); /* in use now; 0 not known */
+/* Bytes in use now that no pressure would free; 0 not known. */
+uint64_t cgroup_memory(const struct cgroup *g);
 size_t cgroup_describe(char *out, size_t size);
 ssize_t read_file(const char *path, char *out, size_t size);
 
