@@ -356,6 +356,28 @@ libc.prctl(16, n, 0, 0, 0); libc.prctl(37, ctypes.byref(c), 0, 0, 0)
 return n.value == b"planted", libc.prctl(30, 0, 0, 0, 0), c.value, libc.prctl(3, 0, 0, 0, 0) ]],
   },
   {
+    name = "flags, owner and signal of its empty input",
+    plant = [[
+import fcntl
+fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid()); fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGUSR2)
+fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND) ]],
+    look = [[
+import fcntl
+return fcntl.fcntl(0, fcntl.F_GETFL), fcntl.fcntl(0, fcntl.F_GETSIG), fcntl.fcntl(0, fcntl.F_GETOWN) ]],
+  },
+  {
+    -- The file behind it may be all runs' own; the lock then is as old as its run.
+    name = "a lock on its empty input",
+    plant = [[
+import fcntl
+fcntl.flock(0, fcntl.LOCK_SH) ]],
+    look = [[
+import fcntl
+with open("/dev/null", "rb") as f:
+    try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB); return "free"
+    except BlockingIOError: return "locked" ]],
+  },
+  {
     name = "descriptors",
     plant = [[
 global kept

@@ -172,6 +172,15 @@ static long place_reports(int reports, int *trouble)
                                     : raw(dup3, reports, MS_REPORTS_FD, 0);
 }
 
+/* Opened anew: what a run does to the server's own (flags, signal, lock), the next would find. */
+static long empty_input(void)
+{
+    long fd = open_path("/dev/null", O_RDONLY);
+    if (fd == 0) /* a preloaded module had closed it */
+        return raw(fcntl, 0, F_SETFD, 0);
+    return fd < 0 ? fd : raw(dup3, fd, 0, 0);
+}
+
 /* All from `lowest` on, but the reports' pipe. */
 static long close_others(unsigned int lowest, bool reports)
 {
@@ -195,7 +204,7 @@ EXPORT void moonsand_take(void)
         give_up(trouble, STEP_EXEC, -ENOMEM);
     if (job.head.fsize > 0 && (r = limit(RLIMIT_FSIZE, job.head.fsize)) < 0)
         give_up(trouble, STEP_LIMIT, r);
-    if ((with_stdin && (r = raw(dup3, fds[JOB_FD_STDIN], 0, 0)) < 0) ||
+    if ((r = with_stdin ? raw(dup3, fds[JOB_FD_STDIN], 0, 0) : empty_input()) < 0 ||
         (r = raw(dup3, fds[JOB_FD_STDOUT], 1, 0)) < 0 ||
         (r = raw(dup3, fds[JOB_FD_STDERR], 2, 0)) < 0 || (r = raw(chdir, job.cwd)) < 0)
         give_up(trouble, STEP_EXEC, r);
