@@ -170,13 +170,15 @@ def _moonsand():
         if code is None:
             return 0
         if isinstance(code, int):
-            return code & 0xff
+            # One that no C long holds is -1 to Python.
+            return code & 0xff if -1 << long_bits - 1 <= code < 1 << long_bits - 1 else 0xff
         try:
             sys.stderr.write(str(code) + "\n")
         except BaseException:
             pass
         return 1
 
+    long_bits = 8 * ctypes.sizeof(ctypes.c_long)
     own = {f.__code__ for f in (run, run_file, run_code, source_of)}
 
     def show(e):
