@@ -174,9 +174,17 @@ static void on_gone(struct agent *a, const struct control_gone *g)
 
 static void on_failed(struct agent *a, const struct control_failed *f)
 {
-    char number[32], text[160];
+    char number[32], text[200];
     if (f->type == CONTROL_THREADS) {
         give_up(a, "threads", "preload", 0, "the interpreter has threads, and cannot be forked");
+        return;
+    }
+    if (f->type == CONTROL_SHARED) {
+        (void)snprintf(text, sizeof text,
+                       "what was preloaded shares memory with all runs (%.63s); map it privately, "
+                       "or let each run make it",
+                       f->what);
+        give_up(a, "server", "preload", 0, text);
         return;
     }
     const char *name = errno_name(f->err, number, sizeof number);

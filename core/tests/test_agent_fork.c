@@ -321,6 +321,40 @@ static void test_preload(void)
     host_close(&h);
 }
 
+/* Memory that a run could leave words in for the next. */
+static void test_shared(void)
+{
+    static const char *const shared[] = {
+        "m = mmap.mmap(-1, 4096)", "m = multiprocessing.Value('i', 0)",
+        "m = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)",
+        "f = open('/tmp/f', 'w+b'); f.truncate(4096); "
+        "m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); f.close()",
+        "m = multiprocessing.Lock()"};
+    static const char own[] =
+        "import mmap\nm = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "f = open('/etc/passwd', 'rb'); r = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)\n";
+    char script[256];
+    host h;
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(script, sizeof script, "import mmap, multiprocessing\n%s\n", shared[i]);
+        server_plan p = {.script = script, .tier_lowest = MS_TIER_LANDLOCK};
+        ok(!host_open(&h, &p) && strcmp(h.s.stage, "preload") == 0 &&
+               strstr(h.s.message, "shares memory with all runs (/") != NULL,
+           "%s: %s", shared[i], h.s.message);
+        host_close(&h);
+        p.tier_lowest = MS_TIER_NONE;
+        ok(host_open(&h, &p), "in a container for one run it harms nobody");
+        host_close(&h);
+    }
+    server_plan p = {.script = own, .tier_lowest = MS_TIER_LANDLOCK};
+    ok(host_open(&h, &p), "memory of its own, and a file that is only read");
+    host_python(&h, "from __preload__ import m, r\nm[0] = 7; print(m[0], len(r) > 0)\n");
+    ok(is(&h, 0, "7 True\n"), "can be used");
+    host_python(&h, "from __preload__ import m\nprint(m[0])\n");
+    ok(is(&h, 0, "0\n"), "and is new for the next");
+    host_close(&h);
+}
+
 /* ---- from outside -----------------------------------------------------------------------------
  */
 
@@ -633,3 +667,4 @@ int main(int argc, char **argv)
     harness_close();
     return done_testing();
 }
+        test_shared();

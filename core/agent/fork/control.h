@@ -34,6 +34,7 @@ enum control_type {
     CONTROL_GONE,
     CONTROL_FAILED,  /* the walls cannot be had */
     CONTROL_THREADS, /* the interpreter has threads: it must not be forked */
+    CONTROL_SHARED,  /* it has memory that all copies would share: `what` */
 };
 
 struct control_config {

@@ -55,6 +55,10 @@ void offer_to_oom_killer(void);
 /* proof.c: tries to break out of the walls, in a child of I. */
 bool walls_hold(void);
 
+/* shared.c: false when a run could write to memory that others have, too; server.failure.what names
+ * the mapping, or says why none was looked at. */
+bool shares_nothing(void);
+
 /* talk.c */
 long say(const void *message, size_t len, int fd); /* fd -1: none goes with it */
 /* Into [out, out + size), with descriptors when there is room for them; 0: the agent is gone. */

@@ -184,9 +184,9 @@ static bool less(void)
     return true;
 }
 
-static _Noreturn void failed(void)
+static _Noreturn void failed(enum control_type type)
 {
-    server.failure.type = CONTROL_FAILED;
+    server.failure.type = type;
     (void)say(&server.failure, sizeof server.failure, -1);
     raw_exit(0);
 }
@@ -203,7 +203,7 @@ static void serve_one(long pid)
         server.ruleset = 0; /* it was the child's */
     if (server.failure.err != 0) {
         if (!less())
-            failed();
+            failed(CONTROL_FAILED);
         return;
     }
     gone.cpu_ns = cpu_ns(&u);
@@ -214,7 +214,6 @@ static void serve_one(long pid)
 
 EXPORT void moonsand_serve(void)
 {
-    struct control_failed threads = {.type = CONTROL_THREADS};
     own_name();
     (void)raw(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (hear(&server.config, sizeof server.config, 0, 0) != (long)sizeof server.config)
@@ -222,12 +221,13 @@ EXPORT void moonsand_serve(void)
     server.pid = (int32_t)raw(getpid);
     server.uid = (uint32_t)raw(geteuid);
     server.gid = (uint32_t)raw(getegid);
+    /* A container for one run has no other run to share with. */
+    if (server.config.tier_lowest != MS_TIER_NONE && !shares_nothing())
+        failed(CONTROL_SHARED);
     choose(MS_TIER_NAMESPACES);
     for (;;) {
-        if (!alone()) {
-            (void)say(&threads, sizeof threads, -1);
-            raw_exit(0);
-        }
+        if (!alone())
+            failed(CONTROL_THREADS);
         long pid = make_init();
         if (pid == IS_PROGRAM)
             return;
@@ -236,7 +236,7 @@ EXPORT void moonsand_serve(void)
         } else {
             (void)wrong(server.tier == MS_TIER_NAMESPACES ? "clone3" : "clone", pid);
             if (!less())
-                failed();
+                failed(CONTROL_FAILED);
         }
     }
 }
