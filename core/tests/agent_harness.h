@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -70,6 +72,7 @@ typedef struct seen {
 
 static int harness_agent = -1, harness_self = -1;
 static bool harness_refuses_namespaces; /* the containers to come; as many machines do */
+static bool harness_refuses_landlock;   /* likewise; its root is read-only, as an engine makes it */
 static ms_buf harness_binary;           /* this test, to be the program inside */
 static seen harness_seen;
 
@@ -156,6 +159,21 @@ static void harness_write(const char *path, const char *text)
     close(fd);
 }
 
+/* Instead of the machine's, with what a container's has. */
+static bool harness_dev(void)
+{
+    static const char *const nodes[] = {"null", "zero", "full", "random", "urandom"};
+    char from[64], to[64];
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        snprintf(from, sizeof from, "/dev/%s", nodes[i]);
+        snprintf(to, sizeof to, "/tmp/dev/%s", nodes[i]);
+        int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0 || close(fd) < 0 || mount(from, to, NULL, MS_BIND, NULL) < 0)
+            return false;
+    }
+    return mkdir("/tmp/dev/shm", 0755) == 0 && mkdir("/tmp/dev/mqueue", 0755) == 0;
+}
+
 /* A root of its own with what programs need of this machine: what else is mounted here comes and
  * goes with the work of others, and the agent of a fork server would take that for a run's doing.
  */
@@ -171,7 +189,10 @@ static bool harness_root(void)
         snprintf(from, sizeof from, "/%s", whole[i]);
         snprintf(to, sizeof to, "/tmp/%s", whole[i]);
         ssize_t n = readlink(from, target, sizeof target - 1);
-        if (n > 0) {
+        if (harness_refuses_landlock && strcmp(whole[i], "dev") == 0) {
+            if (mkdir(to, 0755) < 0 || !harness_dev())
+                return false;
+        } else if (n > 0) {
             target[n] = 0;
             if (symlink(target, to) < 0)
                 return false;
@@ -188,6 +209,19 @@ static bool harness_root(void)
     return mount("proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 &&
            syscall(SYS_pivot_root, "/tmp", "/tmp/old") == 0 && chdir("/") == 0 &&
            umount2("/old", MNT_DETACH) == 0 && rmdir("/old") == 0;
+}
+
+static bool harness_without_landlock(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* the number of the call */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 444 /* landlock_create_ruleset */, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0 &&
+           prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 /* Not root inside: so that exec drops all capabilities; the bounding set is emptied as an engine
@@ -213,6 +247,8 @@ static _Noreturn void harness_container(int in, int out)
             _exit(99);
         if (harness_refuses_namespaces)
             harness_write("/proc/sys/user/max_user_namespaces", "0");
+        if (harness_refuses_landlock && !harness_without_landlock())
+            _exit(99);
         for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
             if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                 _exit(99);

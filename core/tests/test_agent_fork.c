@@ -610,6 +610,26 @@ static void test_hostile(uint64_t tier)
     host_close(&h);
 }
 
+/* Where the kernel has no Landlock, namespaces and mounts alone keep it from all but /tmp. */
+static void test_queues(void)
+{
+    host h;
+    server_plan p = {.tier_lowest = MS_TIER_NAMESPACES};
+    harness_refuses_landlock = true;
+    if (!ok(host_open(&h, &p), "a server without Landlock"))
+        diag("%s: %s", h.s.stage, h.s.message);
+    is_int(h.s.landlock, 0, "there is none");
+    is_int(h.tier, MS_TIER_NAMESPACES, "its tier");
+    host_python(&h, "for d in ('/', '/dev', '/dev/mqueue', '/dev/shm', '/tmp'):\n"
+                    "    try: open(d + '/x', 'w').close(); print(d)\n"
+                    "    except OSError as e: print(e.strerror)\n");
+    ok(is(&h, 0,
+          "Read-only file system\nRead-only file system\nRead-only file system\n/dev/shm\n/tmp\n"),
+       "what it may write");
+    host_close(&h);
+    harness_refuses_landlock = false;
+}
+
 static int by_size(const void *a, const void *b)
 {
     double d = *(const double *)a - *(const double *)b;
@@ -657,9 +677,11 @@ int main(int argc, char **argv)
         test_tier(MS_TIER_NAMESPACES, "user,mnt,pid,ipc,uts,net,cgroup");
         test_library();
         test_preload();
+        test_shared();
         test_many();
         test_lua();
         test_hostile(MS_TIER_NAMESPACES);
+        test_queues();
         harness_refuses_namespaces = true;
         test_tier(MS_TIER_LANDLOCK, "");
         test_hostile(MS_TIER_LANDLOCK);
@@ -667,4 +689,3 @@ int main(int argc, char **argv)
     harness_close();
     return done_testing();
 }
-        test_shared();

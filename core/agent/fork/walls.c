@@ -85,9 +85,10 @@ static bool mounts(void)
         return false;
     if (there("/dev/shm") && !scratch("/dev/shm", c->shm_bytes, 0, false))
         return false;
-    /* Queues of the container's own IPC namespace would outlive the run. */
+    /* Queues of the container's own IPC namespace would outlive the run. It makes none of its own,
+     * which would be memory that no limit of /tmp or /dev/shm counts. */
     if (there("/dev/mqueue") && (r = raw(mount, "mqueue", "/dev/mqueue", "mqueue",
-                                         MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) < 0)
+                                         MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) < 0)
         return wrong("/dev/mqueue", r);
     return true;
 }
