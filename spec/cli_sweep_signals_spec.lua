@@ -72,19 +72,45 @@ describe("Ctrl-C in a sweep", function()
     end)
   end
 
-  it("kills with a second one, and resume works after it", function()
-    local journal = dir .. "/twice.jsonl"
-    local file = plain_sweep("twice", 0.3)
-    local handle, send = started("sweep", file, "--journal", journal)
-    wait_for(journal, 8)
+  --- Twice, while trials run that would take far longer than this waits: they are killed, as the journal says.
+  local function killed(handle, send, journal)
     send "INT"
-    moonsand.sleep(0.05)
+    moonsand.sleep(0.1)
     send "INT"
+    local began = moonsand.monotonic()
     local r = assert(handle:wait())
+    assert.is_true(moonsand.monotonic() - began < E.patience(20), "they were waited for")
     assert.equal(130, r.exit_code, r.stderr)
+    for _, trial in ipairs(assert(moonsand.study(journal)):trials()) do
+      if trial.params.x <= 4 then
+        assert.equal("complete", trial.state)
+      else
+        assert.same({ "failed", "cancelled" }, { trial.state, trial.reason })
+      end
+    end
+  end
+
+  it("kills with a second one, and resume works after it", function()
+    local journal, seconds = dir .. "/twice.jsonl", write("twice.seconds", "60")
+    local file = write("twice.lua", ([[
+local moonsand = require "moonsand"
+local seconds = tonumber(io.open(%q):read "a")
+return {
+  space = { x = moonsand.range(1, 20) }, objective = "v", jobs = 2,
+  executor = { run = function(_, trial, hooks)
+    local task = moonsand.spawn(moonsand.sleep, trial.params.x <= 4 and 0 or seconds)
+    hooks.started(task)
+    return pcall(task.wait, task) and { status = "ok", value = { v = trial.params.x } } or { status = "cancelled" }
+  end },
+}]]):format(seconds))
+    local handle, send = started("sweep", file, "--journal", journal)
+    wait_for(journal, 11)
+    killed(handle, send, journal)
+    assert.same({ complete = 4, failed = 2 }, states_of(journal))
+    write("twice.seconds", "0")
     local status, out, err = run("sweep", file, "--journal", journal, "--resume")
     assert.equal(0, status, err)
-    assert.matches("40 trials in .*38 complete, 2 failed", out)
+    assert.matches("20 trials in .*20 complete, 0 failed", out)
   end)
 
   it("on a terminal comes from the keyboard, and the line is drawn there", function()
@@ -108,17 +134,17 @@ describe("Ctrl-C in a sweep", function()
   end)
 
   E.each(describe, "with sandboxes", function(kind)
-    local script = "import time, moonsand\ntime.sleep(0.5)\nmoonsand.result({'v': moonsand.params()['x']})\n"
+    local script = "import time, moonsand\ntime.sleep(%s)\nmoonsand.result({'v': moonsand.params()['x']})\n"
 
-    local function sweep_words(journal)
-      return "sweep", write("trial.py", script), "--param", "x=1:30:1", "--objective", "v", "--journal", journal,
-        "--jobs", "2", "--engine", E.url[kind], "--image", E.image
+    local function sweep_words(journal, seconds)
+      return "sweep", write("trial.py", script:format(seconds)), "--param", "x=1:30:1", "--objective", "v",
+        "--journal", journal, "--jobs", "2", "--engine", E.url[kind], "--image", E.image
     end
 
     it("once finishes what runs, and nothing is left", function()
       local before = #E.containers(kind)
       local journal = ("%s/box-%s.jsonl"):format(dir, kind)
-      local handle, send = started(sweep_words(journal))
+      local handle, send = started(sweep_words(journal, "0.5"))
       wait_for(journal, 6)
       send "INT"
       local r = assert(handle:wait())
@@ -129,24 +155,73 @@ describe("Ctrl-C in a sweep", function()
       assert.equal(before, #E.containers(kind))
     end)
 
-    it("twice kills, nothing is left, and resume does the rest", function()
+    it("twice kills, and nothing is left", function()
       local before = #E.containers(kind)
       local journal = ("%s/box-twice-%s.jsonl"):format(dir, kind)
-      local handle, send = started(sweep_words(journal))
-      wait_for(journal, 6)
-      send "INT"
-      moonsand.sleep(0.05)
-      send "INT"
-      local r = assert(handle:wait())
-      assert.equal(130, r.exit_code, r.stderr)
-      assert.equal(before, #E.containers(kind))
-      local words = { sweep_words(journal) }
-      words[#words + 1] = "--resume"
-      local status, out, err = run(table.unpack(words))
-      assert.equal(0, status, err)
-      assert.matches("30 complete, 0 failed", out)
-      assert.equal(30, #assert(moonsand.study(journal)))
+      local handle, send = started(sweep_words(journal, "60 if moonsand.params()['x'] > 4 else 0"))
+      wait_for(journal, 11)
+      killed(handle, send, journal)
+      assert.same({ complete = 4, failed = 2 }, states_of(journal))
       assert.equal(before, #E.containers(kind))
     end)
+  end)
+end)
+
+describe("Ctrl-C in a sweep that never waits", function()
+  --- Trials that take so long, one after the other, as a step of the loop does.
+  local function busy_sweep(name, seconds, more)
+    return write(name .. ".lua", ([[
+local moonsand = require "moonsand"
+return {
+  space = { n = moonsand.range(1, 60) }, objective = "n", %s
+  executor = moonsand.executors.noop { f = function(p)
+    local due = moonsand.monotonic() + %g
+    while moonsand.monotonic() < due do end
+    return { n = p.n }
+  end },
+}]]):format(more or "", seconds))
+  end
+
+  --- One signal after the other, as soon as there are so many lines.
+  local function interrupted(file, journal, lines, ...)
+    local handle, send = started("sweep", file, "--journal", journal)
+    wait_for(journal, lines)
+    for _, signal in ipairs { ... } do
+      send(signal)
+      moonsand.sleep(0.1) -- two of a kind that wait are one
+    end
+    local began = moonsand.monotonic()
+    local r = assert(handle:wait())
+    assert.is_true(moonsand.monotonic() - began < E.patience(20), "it went on")
+    return r
+  end
+
+  it("is heard between two trials", function()
+    local journal = dir .. "/busy.jsonl"
+    local r = interrupted(busy_sweep("busy", 0.2), journal, 4, "INT")
+    assert.equal(130, r.exit_code, r.stderr)
+    local states = states_of(journal)
+    assert.is_nil(states.running)
+    assert.is_true(states.complete < 60)
+  end)
+
+  for _, sampler in ipairs { "grid", "random", "latin" } do
+    it("is heard while " .. sampler .. " finds no point that where wants", function()
+      local journal = ("%s/where-%s.jsonl"):format(dir, sampler)
+      local r = interrupted(write("where-" .. sampler .. ".lua", ([[
+local moonsand = require "moonsand"
+return {
+  space = { n = moonsand.range(1, 10 ^ 12) }, objective = "n", max_trials = 10,
+  where = function(p) return p.n == 1 end, sampler = { name = "%s", patience = 10 ^ 9 },
+  executor = moonsand.executors.noop { f = function(p) return { n = p.n } end },
+}]]):format(sampler)), journal, sampler == "grid" and 3 or 1, "TERM")
+      assert.equal(130, r.exit_code, r.stderr)
+      assert.same(sampler == "grid" and { complete = 1 } or {}, states_of(journal))
+    end)
+  end
+
+  it("ends the process with the third one when nothing comes to look", function()
+    local r = interrupted(busy_sweep("stuck", 600), dir .. "/stuck.jsonl", 2, "INT", "INT", "INT")
+    assert.equal(2, r.signal, r.stderr)
   end)
 end)

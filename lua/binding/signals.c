@@ -2,7 +2,8 @@
  *
  * lua5.4 turns the first Ctrl-C into an error in the middle of whatever runs, and the second one
  * ends the process. A command that finishes what it has begun needs neither; it looks at the count
- * between two steps of the loop. */
+ * between two steps of the loop. The third one ends the process all the same: whoever asks so often
+ * has a command that never comes to look. */
 #include "lbinding.h"
 
 #include <signal.h>
@@ -14,16 +15,26 @@ static const struct {
 } asking[] = {{SIGINT, "INT"}, {SIGTERM, "TERM"}, {SIGHUP, "HUP"}};
 
 #define COUNT (sizeof asking / sizeof *asking)
+#define MOST 2 /* that are only counted */
 
 /* Of the process, as the handlers are. */
 static volatile sig_atomic_t caught, last;
 static struct sigaction before[COUNT];
-static bool catching;
+static const void *catcher; /* the userdata of who catches them; NULL: nobody */
 
+/* Only what may be called in the middle of anything. */
 static void note(int number)
 {
-    caught++;
     last = number;
+    if (caught < MOST) {
+        caught++;
+        return;
+    }
+    struct sigaction ends;
+    memset(&ends, 0, sizeof ends);
+    ends.sa_handler = SIG_DFL;
+    sigaction(number, &ends, NULL);
+    raise(number); /* comes when this returns: until then all are blocked */
 }
 
 static void release(void)
@@ -33,7 +44,25 @@ static void release(void)
         if (sigaction(asking[i].number, NULL, &now) == 0 && now.sa_handler == note)
             sigaction(asking[i].number, &before[i], NULL); /* else it is somebody else's by now */
     }
-    catching = false;
+    catcher = NULL;
+}
+
+/* A state that is closed meanwhile takes this library with it, and so the handler. */
+static int forget(lua_State *L)
+{
+    if (lua_touserdata(L, 1) == catcher)
+        release();
+    return 0;
+}
+
+static const void *push_catcher(lua_State *L)
+{
+    const void *made = lua_newuserdatauv(L, 0, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, forget);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return made;
 }
 
 /* catch_signals(on) */
@@ -41,9 +70,11 @@ static int catch_signals(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TBOOLEAN);
     bool on = lua_toboolean(L, 1);
-    if (!on && catching)
+    if (!on && catcher)
         release();
-    if (on && !catching) {
+    if (on && !catcher) {
+        const void *made = push_catcher(L);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &catcher);
         struct sigaction ours;
         memset(&ours, 0, sizeof ours);
         ours.sa_handler = note;
@@ -57,7 +88,7 @@ static int catch_signals(lua_State *L)
             if (before[i].sa_handler != SIG_IGN)
                 sigaction(asking[i].number, &ours, NULL);
         }
-        catching = true;
+        catcher = made;
     }
     return 0;
 }

@@ -123,8 +123,9 @@ function core.make_dirs(path) end
 ---@return file*|false? file, moonsand.Error? err
 function core.lock(path) end
 
---- SIGINT, SIGTERM and SIGHUP are counted from now on, and neither raise nor end the process; false: as before.
---- Waiting in a loop still ends with err.code "interrupted". One that was ignored stays so. Of the whole process.
+--- SIGINT, SIGTERM and SIGHUP are counted from now on: the first two neither raise nor end the process, the third ends
+--- it. false, or the end of this state: as before. Waiting in a loop still ends with err.code "interrupted". One that
+--- was ignored stays so. Of the whole process.
 ---@param on boolean
 function core.catch_signals(on) end
 

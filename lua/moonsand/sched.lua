@@ -275,6 +275,14 @@ function M.breathe()
   end
 end
 
+--- The same in a task, as far as it can yield there; elsewhere nothing, since whoever is in no task has given the loop
+--- no turn to lose.
+function M.give_way()
+  if tasks[coroutine.running()] and coroutine.isyieldable() then
+    coroutine.yield()
+  end
+end
+
 --- Sleeps; other tasks go on.
 ---@param seconds number
 function M.sleep(seconds)

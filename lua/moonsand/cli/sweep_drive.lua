@@ -21,7 +21,7 @@ local function step()
 end
 
 --- Runs it to its end. The first Ctrl-C (or SIGTERM, or a terminal that goes away) lets what runs finish, the second
---- one kills it, a third one ends this process as it stands.
+--- one kills it, a third one ends this process as it stands (see core.catch_signals).
 ---@param sweep table of moonsand.sweep
 ---@param where moonsand.Sandbox|table
 ---@param line moonsand.cli.Live
@@ -41,7 +41,6 @@ function M.run(sweep, where, line)
     end
     if count > 1 and seen < 2 then
       sweep:cancel()
-      core.catch_signals(false)
       line:set_ending "killed"
     end
     seen = math.max(seen, count)

@@ -14,6 +14,9 @@ local M = {}
 local most_repeated = 10000
 -- Trials that are not kept are still remembered for a while: the same parameters are not run twice.
 local remembered = 10000
+-- Seconds after which a sweep that never waits lets the others of its loop go on.
+local patience = 0.01
+local stopped = {} -- raised to get out of a sampler that finds nothing
 
 ---@class moonsand.sweep.Runner
 ---@field stopping string? why it ends before what is there to be run has been run
@@ -34,13 +37,19 @@ function M.new(o, parts)
     trials = {}, asked = 0, pending = {}, first_pending = 1, last_pending = 0, known = {}, known_left = 0, repeated = 0,
     done = 0, complete = 0, failed = 0, pruned = 0, running = 0, cached = 0, done_before = 0, failures = {},
     best = nil, handles = {}, flying = {}, waits = {},
-    began = core.monotonic(), epoch = os.time() - core.monotonic(),
+    gave_way = 0, began = core.monotonic(), epoch = os.time() - core.monotonic(),
   }, Runner)
   -- What never asks for the same twice needs no memory of it.
   if o.cache ~= false and (not parts.distinct or type(o.cache) == "table") then
     self.cache = key.cache(parts.distinct and 1 or not o.keep and remembered or nil)
   end
   self.deadline = o.max_time and self.began + o.max_time
+  self.space.on_refused = function()
+    self:give_way()
+    if self.asking and self.stopping then
+      error(stopped, 0)
+    end
+  end
   return self
 end
 
@@ -71,6 +80,16 @@ function Runner:fail(err)
   if not self.err then
     self.err = err
     self:stop "error"
+  end
+end
+
+--- Lets others go on when that is due: who stops a sweep may be among them.
+function Runner:give_way()
+  local now = core.monotonic()
+  if now - self.gave_way >= patience then
+    self.gave_way = now
+    sched.give_way()
+    self:look_at_time()
   end
 end
 
@@ -227,10 +246,17 @@ function settle_twins(self, trial)
   end
 end
 
+-- One at a time: a sampler that looks for a point may give way in the middle.
 local function ask(self)
+  local gate = { finished = false }
+  self.asking = gate
   local ok, params = pcall(self.sampler.ask, self.sampler)
+  self.asking, gate.finished = nil, true
+  sched.wake(gate)
   if ok then
     return params
+  elseif params == stopped then
+    return nil
   elseif errors.is_interrupt(params) then
     error(params, 0)
   elseif type(params) == "table" and params.code then
@@ -291,7 +317,10 @@ end
 
 -- A new trial; false when it needs no run; nil when there is no further one.
 local function draw(self)
-  if self.only_pending then
+  if self.asking then
+    sched.wait(self.asking)
+    return false
+  elseif self.only_pending then
     self.no_more = "exhausted"
   elseif self.o.max_trials and self.asked >= self.o.max_trials then
     self.no_more = "max_trials"
@@ -341,6 +370,7 @@ function Runner:next()
       if trial then
         return trial
       end
+      self:give_way()
     end
   end
   return nil
@@ -352,6 +382,7 @@ local function work(self)
     if attempt.run(self, trial, hooks) then
       finish(self, trial)
     end
+    self:give_way()
   end
 end
 

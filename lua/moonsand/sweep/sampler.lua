@@ -66,6 +66,7 @@ function M.next_admitted(self, propose)
     local key = seen and space:key(params)
     if key and seen[key] then
       repeats = repeats + 1
+      space:refuse()
     elseif not space:admits(params) then
       refused = refused + 1
     else

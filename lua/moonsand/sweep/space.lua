@@ -22,6 +22,7 @@ local M = {
 ---@field order { name: string, dimension: moonsand.Dimension, conditions: table[] }[] each after those it depends on
 ---@field dimensions table<string, moonsand.Dimension>
 ---@field continuous string? the first parameter that is; then there is no grid
+---@field on_refused fun()? called now and then while points are refused; what it raises ends the search
 local Space = { __name = "moonsand.Space" }
 Space.__index = Space
 
@@ -125,7 +126,7 @@ function M.new(given, where, level)
   elseif where ~= nil and type(where) ~= "function" then
     error(("where: wants a function of the parameters that returns true or false, got %s"):format(type(where)), level)
   end
-  local self = setmetatable({ names = sorted_names(given, level), dimensions = {}, where = where }, Space)
+  local self = setmetatable({ names = sorted_names(given, level), dimensions = {}, where = where, refused = 0 }, Space)
   local entries = {}
   for i, name in ipairs(self.names) do
     local dim, conditions = dimension.of("space." .. name, given[name], level)
@@ -254,6 +255,16 @@ function Space:draw(rng)
   return points.draw(self.tree, rng)
 end
 
+local often = 256
+
+--- To be called for each point that is not taken: now and then whoever waits for one gives way to others.
+function Space:refuse()
+  self.refused = self.refused + 1
+  if self.refused % often == 0 and self.on_refused then
+    self.on_refused()
+  end
+end
+
 --- Whether `where` wants the point. A `where` that raises is an error with code "invalid" that names the point; it is
 --- raised, as is Ctrl-C in it.
 ---@param params table
@@ -270,6 +281,9 @@ function Space:admits(params)
     end
     error(errors.new("invalid", ("where failed at %s: %s"):format(M.show(params),
       text.harmless(tostring(answer), 300))), 0)
+  end
+  if not answer then
+    self:refuse()
   end
   return answer and true or false
 end

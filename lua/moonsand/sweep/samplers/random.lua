@@ -75,6 +75,8 @@ function Random:ask()
     elseif not self.finite or is_new(self, params) then
       self.admitted = self.admitted + 1
       return params
+    else
+      space:refuse()
     end
   end
   if refused == self.patience then
