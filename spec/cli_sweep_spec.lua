@@ -258,7 +258,9 @@ return { space = { z = { 1 } }, objective = "z", executor = require "moonsand".e
   it("runs with --resume failed only what failed", function()
     local journal = dir .. "/mended.jsonl"
     local file = plain_sweep("mended", 0)
-    run("sweep", file, "--journal", journal, "-q")
+    local began, said = run("sweep", file, "--journal", journal, "--resume", "failed")
+    assert.equal(0, began)
+    assert.matches("38 complete, 2 failed", said) -- there was none: all of it
     local text = read(file):gsub("p%.x == 3", "false")
     write("mended.lua", text)
     local status, out, err = run("sweep", file, "--journal", journal, "--resume", "failed")

@@ -165,6 +165,8 @@ describe("core.Journal:record", function()
     for line, fit in pairs {
       ['{"n":1.5,"c":0,"p":1,"t":"","y":true,"s":{"x":1},"one":"a"}'] = true, ['{"one":2}'] = true, ["{}"] = true,
       ['{"n":null}'] = true, ['{"s":{"n":"other"}}'] = true, ['{"n":"1"}'] = false, ['{"c":-1}'] = false,
+      ['{"p":1099511627776,"c":9007199254740992}'] = true, ['{"p":1099511627777}'] = false,
+      ['{"c":9007199254740993}'] = false,
       ['{"c":1.0}'] = false, ['{"p":0}'] = false, ['{"p":true}'] = false, ['{"t":1}'] = false, ['{"y":false}'] = false,
       ['{"y":1}'] = false, ['{"s":1}'] = false, ['{"s":{"x":{}}}'] = false, ['{"one":"b"}'] = false,
       ['{"other":1}'] = false, ["5"] = false, ['{"n":1,"t":1,"c":1}'] = false,
@@ -194,7 +196,8 @@ describe("core.Journal:record", function()
     record.type = nil
     assert.same(begun, record)
     for from, to in pairs {
-      ['"number":7'] = '"number":0', ["running"] = "complete", ['"attempts":1'] = '"attempts":-1', ["10"] = "1e1",
+      ['"number":7'] = '"number":0', ['":7'] = '":1099511627777', ['s":1'] = 's":9007199254740993',
+      ["running"] = "complete", ['"attempts":1'] = '"attempts":-1', ["10"] = "1e1",
       ["20.5"] = "20.", ["true"] = "tru", ["false"] = "null", ["a b"] = "a  b", ["flag"] = "fl\\u0061g", ["low"] = "é",
       ["}}$"] = "}", ["5}}$"] = "5,}}", ["a1a1"] = "\\na1", ["-1"] = "-01", ["1795880709.00"] = "01795880709.00",
       ['"kind":"a b",'] = '"kind":"a b"', ['"type"'] = ' "type"', ['"started":%d+.%d+,'] = "",

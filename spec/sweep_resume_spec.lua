@@ -119,7 +119,10 @@ describe("resuming a sweep", function()
   end)
 
   it("is a beginning where there is no journal yet", function()
-    check_all(assert(run { resume = true }), 10)
+    for _, resume in ipairs { true, "failed" } do
+      os.remove(path)
+      check_all(assert(run { resume = resume }), 10)
+    end
   end)
 
   it("asks a seeded sampler for the same points again, and skips them", function()
@@ -393,6 +396,48 @@ describe("resuming a sweep", function()
     study, err = moonsand.study(path)
     assert.is_nil(study)
     assert.equal("protocol", err.code)
+  end)
+
+  it("bears a trial without a key", function()
+    local sampler = { name = "latin", points = 10 } -- one that may ask for the same twice
+    assert(run { sampler = sampler, max_trials = 4 })
+    write(path, (read(path):gsub('"key":"%x+",', "")))
+    for _, keep in ipairs { true, false } do
+      ran = {}
+      local study = assert(run { sampler = sampler, resume = true, keep = keep })
+      assert.equal(10, study.meta.counts.complete)
+      assert.equal(keep and 6 or 0, #ran)
+    end
+  end)
+
+  it("bears numbers as large as can be, and refuses larger ones", function()
+    local largest, most = 2 ^ 40 // 1 | 0, 2 ^ 53 // 1 | 0
+    assert(run { max_trials = 3 })
+    local text = read(path)
+    local function edited(from, to)
+      local out, n = text:gsub(from, to)
+      assert.is_true(n > 0)
+      write(path, out)
+    end
+    edited('"number":3', '"number":' .. largest)
+    local study = assert(run { resume = true }) -- there is no number for a further one
+    assert.same({ 3, 3 }, { #study, study.meta.counts.complete })
+    assert.equal(largest, study[3].number)
+    edited('("number":3,"state":)"complete","attempts":1', '%1"running","attempts":' .. most)
+    study = assert(run { resume = true })
+    assert.same({ 10, most }, { study.meta.counts.complete, study[3].attempts })
+    for _, case in ipairs {
+      { '"number":3,', '"number":4000000000000000000,', "number" },
+      { '"number":3,', ('"number":%d,'):format(largest + 1), "number" },
+      { '("number":3,"state":"running","attempts":)1', "%1" .. math.maxinteger, "attempts" },
+      { '("number":3,"state":"running","attempts":)1', "%1" .. most + 1, "attempts" },
+    } do
+      edited(case[1], case[2])
+      local none, err = run { resume = true }
+      assert.is_nil(none)
+      assert.equal("protocol", err.code)
+      assert.matches("line %d.* has no " .. case[3], err.message)
+    end
   end)
 
   it("a full disk ends the sweep with an error, and what was complete is not lost", function()

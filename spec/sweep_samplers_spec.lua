@@ -372,6 +372,25 @@ describe("a sampler of the user's", function()
     end
   end)
 
+  it("is asked again for what where refuses, a million times in a row", function()
+    local asked = 0
+    local s = space.new({ n = space.range(1, 2 * sampler.patience) }, function(p)
+      return p.n % 10 == 0 and p.n <= 30
+    end)
+    local one = new({ name = "upward", ask = function()
+      asked = asked + 1
+      return { n = asked }
+    end }, s)
+    for n = 10, 30, 10 do
+      assert.same({ n = n }, one:ask())
+    end
+    local message, err = raises(one.ask, one)
+    assert.equal("invalid", err.code)
+    says(message, "refused 1000000 points", "after 3", "n = 1000030")
+    assert.is_nil(message:find("patience", 1, true))
+    assert.is_nil(new({ ask = function() end }, s):ask())
+  end)
+
   it("may come from a plugin, by its name", function()
     local extra = {
       hill = function(given)

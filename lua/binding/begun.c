@@ -23,13 +23,13 @@ static bool literal(const char **p, const char *text)
     return true;
 }
 
-/* At most 18 digits, so it is an integer. */
-static bool count(const char **p, lua_Integer *n)
+/* At most 18 digits, so it does not overflow. */
+static bool count(const char **p, lua_Integer most, lua_Integer *n)
 {
     const char *from = *p;
     for (*n = 0; is_digit(**p) && *p - from < 18; ++*p)
         *n = *n * 10 + (**p - '0');
-    return *p != from && !is_digit(**p) && (*from != '0' || *p - from == 1);
+    return *p != from && !is_digit(**p) && (*from != '0' || *p - from == 1) && *n <= most;
 }
 
 /* As JSON has it, and without an exponent. */
@@ -79,8 +79,9 @@ bool lb_begun(const char *line, size_t len, lua_Integer *trial)
     const char *p = line;
     lua_Integer attempts;
     if (len > LB_JSON_SIMPLE_LINE || !literal(&p, "{\"type\":\"trial\",\"number\":") ||
-        !count(&p, trial) || *trial == 0 || !literal(&p, ",\"state\":\"running\"") ||
-        !literal(&p, ",\"attempts\":") || !count(&p, &attempts))
+        !count(&p, LB_JSON_NUMBER_MAX, trial) || *trial == 0 ||
+        !literal(&p, ",\"state\":\"running\"") || !literal(&p, ",\"attempts\":") ||
+        !count(&p, LB_JSON_COUNT_MAX, &attempts))
         return false;
     if (literal(&p, ",\"key\":") && !text(&p))
         return false;

@@ -263,9 +263,9 @@ static unsigned char *hint_of(parser *s, const char *name, size_t len)
     return &s->hints->members[hash % sizeof s->hints->members];
 }
 
-static bool is_whole(lua_State *L, lua_Integer least)
+static bool is_whole(lua_State *L, lua_Integer least, lua_Integer most)
 {
-    return lua_isinteger(L, -1) && lua_tointeger(L, -1) >= least;
+    return lua_isinteger(L, -1) && lua_tointeger(L, -1) >= least && lua_tointeger(L, -1) <= most;
 }
 
 /* A member of the outermost object, its name and its value on top of the stack. */
@@ -285,9 +285,9 @@ static bool fits(parser *s)
     lua_pop(L, 1); /* the shape keeps it */
     switch (kind[0]) {
     case 'c': /* count */
-        return is_whole(L, 0);
+        return is_whole(L, 0, LB_JSON_COUNT_MAX);
     case 'p': /* positive */
-        return is_whole(L, 1);
+        return is_whole(L, 1, LB_JSON_NUMBER_MAX);
     case 'n': /* number */
         return type == LUA_TNUMBER;
     case 't': /* text, true */

@@ -208,6 +208,9 @@ void lb_untar_open(lua_State *L);
 /* Of what is simple: the longest text, and the longest line. */
 #define LB_JSON_SIMPLE_TEXT 64
 #define LB_JSON_SIMPLE_LINE 16384
+/* The largest of a shape's "positive" and "count": sweep/trial.lua's max.number and max.count. */
+#define LB_JSON_NUMBER_MAX (INT64_C(1) << 40)
+#define LB_JSON_COUNT_MAX (INT64_C(1) << 53)
 /* json.c: what texts before had, so that tables get their room at once. Zero at first. */
 typedef struct lb_json_hints {
     unsigned char members[64];

@@ -265,10 +265,10 @@ function Journal:next() end
 --- follows it: it is simple, an object of scalars and objects of scalars, few of them, whose names and texts are plain
 --- ASCII and have at most 64 bytes, so that nothing in it has to be made harmless; and it is of the shape.
 ---
---- shape: what each member of the object has to be, and there are no others: "count" (an integer from 0), "positive" (from
---- 1), "number", "text", "true", "scalars" (an object), or a table whose keys it may be. With a shape, a trial that
---- begins, in a line as sweep/line.lua writes them, is an integer, its number, followed by the line, whose json_value() is
---- fit. Nothing is made of it, as nearly all such lines are followed by one that says all of it again.
+--- shape: what each member of the object has to be, and there are no others: "count" (an integer from 0 to 2^53),
+--- "positive" (one from 1 to 2^40), "number", "text", "true", "scalars" (an object), or a table whose keys it may be. With
+--- a shape, a trial that begins, in a line as sweep/line.lua writes them, is an integer, its number, followed by the line,
+--- whose json_value() is fit. Nothing is made of it, as nearly all such lines are followed by one that says all of it again.
 ---@param shape table<string, string|table>?
 ---@return any value, boolean|string|moonsand.Error|nil fit_or_line_or_err
 function Journal:record(shape) end

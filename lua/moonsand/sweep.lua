@@ -207,7 +207,8 @@ local function take_up(self, runner, header)
     self._warnings[#self._warnings + 1] = ("the trials before were run in the image %s, these in %s"):format(was,
       header.image)
   end
-  runner:resume(runner.journal, self._o.resume == "failed")
+  -- Where nothing failed because nothing ran, all of it is to be run.
+  runner:resume(runner.journal, self._o.resume == "failed" and runner.journal.resumed)
 end
 
 local function reason_of(runner)
@@ -218,9 +219,12 @@ local function make_study(self, runner, header)
   local o = self._o
   local trials = {}
   if o.keep then
-    for number = 1, runner.asked do
-      trials[#trials + 1] = runner.trials[number]
+    for _, trial in pairs(runner.trials) do -- a journal may have left numbers out, and many of them
+      trials[#trials + 1] = trial
     end
+    table.sort(trials, function(a, b)
+      return a.number < b.number
+    end)
   else
     trials[1] = runner.best
   end

@@ -66,7 +66,7 @@ function M.hooks(self)
 end
 
 local function attempt(self, trial, hooks)
-  trial.attempts = trial.attempts + 1
+  trial.attempts = math.min(trial.attempts + 1, records.max.count) -- a journal may say anything
   trial.state, trial.reason, trial.message = "running", nil, nil
   trial.metrics, trial.series, trial.reports, trial.dropped = nil, nil, nil, nil
   trial.started = self.epoch + core.monotonic()

@@ -57,6 +57,9 @@ function Cache:put(trial)
     return
   end
   local key = trial.key
+  if not key then -- of a journal, where it may be missing
+    return
+  end
   if self._limit and not self._own[key] then
     local slot = self._next % self._limit + 1
     local old = self._ring[slot]

@@ -322,7 +322,7 @@ local function draw(self)
     return false
   elseif self.only_pending then
     self.no_more = "exhausted"
-  elseif self.o.max_trials and self.asked >= self.o.max_trials then
+  elseif self.asked >= (self.o.max_trials or records.max.number) then
     self.no_more = "max_trials"
   end
   local params = not self.no_more and ask(self)

@@ -37,15 +37,16 @@ M.names = { "grid", "random", "latin", "sobol", "tpe" }
 ---@param refused integer points in a row
 ---@param admitted integer points before them
 ---@param last table? the last that was refused
----@param all boolean? there are no others
-function M.refused(refused, admitted, last, all)
+---@param what "all"|"own"|nil "all": there are no others; "own": a user's sampler, which has no option patience
+function M.refused(refused, admitted, last, what)
   local counted = ("%d points"):format(refused)
   local message
-  if all then
+  if what == "all" then
     message = ("where refused all %s of the grid: there is nothing to run"):format(counted)
   else
-    message = ("where refused %s in a row%s; make the space smaller where it says no, or raise the sampler's option "
-      .. "patience"):format(counted, admitted > 0 and (" after %d that it wanted"):format(admitted) or "")
+    message = ("where refused %s in a row%s; make the space smaller where it says no%s"):format(counted,
+      admitted > 0 and (" after %d that it wanted"):format(admitted) or "",
+      what ~= "own" and ", or raise the sampler's option patience" or "")
   end
   if last then
     message = message .. ("; the last was %s"):format(space_module.show(last))
@@ -116,13 +117,27 @@ local function wrapped(given, name, ctx)
   if given.setup then
     given:setup(ctx)
   end
+  local admitted = 0
+  -- What `where` refuses is no trial, whoever proposes it: it is asked for another one.
+  local function ask()
+    local params
+    for _ = 1, M.patience do
+      params = given:ask()
+      if params == nil then
+        return nil
+      end
+      params = check_params(name, params, ctx.space)
+      if ctx.space:admits(params) then
+        admitted = admitted + 1
+        return params
+      end
+    end
+    return M.refused(M.patience, admitted, params, "own")
+  end
   return {
     name = name,
     inner = given,
-    ask = function()
-      local params = given:ask()
-      return params ~= nil and check_params(name, params, ctx.space) or nil
-    end,
+    ask = ask,
     tell = function(_, trial)
       if given.tell then
         given:tell(trial)

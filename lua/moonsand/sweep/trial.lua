@@ -1,7 +1,7 @@
 --- A trial, and what of it is fit to be shown and kept.
 ---
 --- A trial is a plain table:
----     number     integer, from 1 in the order of asking
+---     number     integer, from 1 to max.number in the order of asking
 ---     state      "waiting", "running", "complete", "pruned" or "failed"
 ---     params     name -> string, integer, float or boolean; their types are kept exactly
 ---     key        text that stands for script, image, data and parameters
@@ -30,6 +30,8 @@ M.max = {
   series = 64,
   points = 4096, -- of one series
   reports = 10000, -- of a trial
+  number = 1 << 40, -- of a trial; as Journal:record() of the core has them
+  count = 1 << 53, -- attempts, bytes
 }
 
 M.states = { waiting = true, running = true, complete = true, pruned = true, failed = true }
@@ -198,17 +200,17 @@ end
 
 -- ---- members --------------------------------------------------------------------------------------------------------
 
---- Those of them that are integers from 0.
+--- Those of them that are integers from 0 to max.count.
 M.counts = { attempts = true, dropped = true, memory_peak = true }
 
 local function is_count(v)
-  return math_type(v) == "integer" and v >= 0 and v
+  return math_type(v) == "integer" and v >= 0 and v <= M.max.count and v
 end
 
 -- name -> what the value becomes, false when it cannot be that.
 local plain = {
   number = function(v)
-    return math_type(v) == "integer" and v > 0 and v
+    return math_type(v) == "integer" and v > 0 and v <= M.max.number and v
   end,
   state = function(v)
     return M.states[v] ~= nil and v

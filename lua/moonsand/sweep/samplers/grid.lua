@@ -58,7 +58,7 @@ function Grid:ask()
     end
   end
   if self.admitted == 0 then
-    sampler.refused(space:size(), 0, params, true)
+    sampler.refused(space:size(), 0, params, "all")
   end
   return nil
 end

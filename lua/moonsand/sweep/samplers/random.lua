@@ -55,7 +55,7 @@ local function ask_order(self)
     end
   end
   if self.admitted == 0 then
-    sampler.refused(self.size, 0, params, true)
+    sampler.refused(self.size, 0, params, "all")
   end
   return nil
 end
