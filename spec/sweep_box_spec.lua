@@ -154,6 +154,18 @@ if c == "quiet": print("hello"); print('{"v": 7}')
     end, "moonsand.sweep: a sandbox runs a program: give script or code")
   end)
 
+  it("takes no result of an interpreter that was made ready in another way", function()
+    local seen = {}
+    for i, value in ipairs { 1, 1, 2 } do
+      local other <close> = engines.box(kind, { mode = "fork", workers = 1, memory = "128m", timeout = 20,
+        preload_script = { code = "import builtins\nbuiltins.given = " .. value } })
+      local study = assert(sweep({ code = 'result({"v": given})', space = { n = 1 }, journal = ("%s/%d"):format(dir, i),
+        cache = i > 1 and { dir .. "/1" } or nil }):run(other))
+      seen[i] = { study[1].value, study[1].cached }
+    end
+    assert.same({ { 1 }, { 1, true }, { 2 } }, seen)
+  end)
+
   it("finishes what runs when it is stopped, and kills it when it is cancelled", function()
     for _, how in ipairs { "stop", "cancel" } do
       local made

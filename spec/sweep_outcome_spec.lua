@@ -37,6 +37,15 @@ describe("a sweep", function()
       end)
     end)
 
+    it("nothing, of an objective whose name is not written as it would be shown", function()
+      for _, name in ipairs { "Win  Rate", "Win\tRate", "Win\u{200b}Rate", ("%s "):format(("long name "):rep(30)) } do
+        local trial = one(function()
+          return { [name] = 3, other = 2 }
+        end, { objective = name })
+        assert.same({ "complete", 3 }, { trial.state, trial.value }, name)
+      end
+    end)
+
     it("NaN, infinity, a text, true", function()
       check("invalid_value", "^'v' is not a number %(NaN%)$", function()
         return { v = 0 / 0 }

@@ -482,6 +482,22 @@ describe("resuming a sweep", function()
     assert.matches("nothing.jsonl", err.message)
   end)
 
+  it("takes none of a program with other files or variables", function()
+    local n = 0
+    local function ran_with(what)
+      n, ran = n + 1, {}
+      what.code, what.journal = "1", ("%s/%d.jsonl"):format(dir, n)
+      what.cache = n > 1 and { dir .. "/1.jsonl" } or nil
+      assert(run(what))
+      return #ran
+    end
+    assert.equal(10, ran_with { files = { FOO = { data = "1" } } })
+    assert.equal(0, ran_with { files = { FOO = { data = "1" } } })
+    assert.equal(10, ran_with { env = { FOO = "1" } })
+    assert.equal(10, ran_with { files = { FOO = { data = "1", mode = 320 } } })
+    assert.equal(10, ran_with { files = { FOO = { data = "2" } } })
+  end)
+
   it("writes what cannot be written in JSON, and gets it back", function()
     assert(run({ max_trials = 1, space = { n = { 1 }, rate = 0.1 + 0.2, whole = 5.0, big = (1 << 53) + 1 } }, function()
       return { v = 1, a = 0 / 0, b = math.huge, c = -math.huge, d = 1e300 }

@@ -237,6 +237,8 @@ describe("a space", function()
     for _, case in ipairs {
       { 5, nil, "table of parameters" }, { nil, nil, "table of parameters" }, { { 1, 2 }, nil, "name" },
       { { [""] = 1 }, nil, "name" }, { { ["a\n"] = 1 }, nil, "name" }, { { a = print }, nil, "space.a", "function" },
+      { { ["a  b"] = 1 }, nil, "name", "blanks" }, { { ["a "] = 1 }, nil, "name" }, { { [" a"] = 1 }, nil, "name" },
+      { { ["a\u{200b}"] = 1 }, nil, "name", "cannot be seen" },
       { { a = 0 / 0 }, nil, "space.a", "nan" }, { { a = 1 }, "a < b", "where", "string" },
       { { a = space.when("kind", "x", 1), kin = { "x" } }, nil, "space.a", "kind", "did you mean kin" },
       { { a = space.when("k", "z", 1), k = { "x", "y" } }, nil, "space.a", "never is", "z" },

@@ -182,6 +182,9 @@ function M.new(engine, given, level)
   return setmetatable({
     _raw = raw, engine = engine, image = facts.id, image_ref = ref, _environment = environment,
     data = input and input.names or {}, data_hash = input and input.hash or nil,
+    prepared = kept and { -- what runs before a program, and may change what that does
+      language = kept.language, interpreter = kept.interpreter, preload_script = kept.preload_script,
+    } or {},
     pool = kept and pool.new(raw, engine, want, kept.on_pool) or nil,
   }, Sandbox)
 end

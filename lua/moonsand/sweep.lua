@@ -146,6 +146,9 @@ local function executor_of(o, box, level)
   end
   parts[#parts + 1] = box.image
   parts[#parts + 1] = box.data_hash or ""
+  for _, name in ipairs { "language", "interpreter", "preload_script" } do
+    parts[#parts + 1] = box.prepared[name] or ""
+  end
   return executors.box(box, what, o), nil, program, key.context(parts)
 end
 

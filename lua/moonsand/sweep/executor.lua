@@ -51,10 +51,15 @@ function M.parts(what)
       names[#names + 1] = name
     end
     table.sort(names)
+    parts[#parts + 1] = ("%d %s"):format(#names, part) -- or a file could stand for a variable
     for _, name in ipairs(names) do
       local value = what[part][name]
       parts[#parts + 1] = name
-      parts[#parts + 1] = type(value) == "table" and value.data or tostring(value)
+      if type(value) == "table" then
+        parts[#parts + 1] = tostring(value.mode or "")
+        value = value.data
+      end
+      parts[#parts + 1] = tostring(value)
     end
   end
   return parts

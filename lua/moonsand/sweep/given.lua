@@ -1,5 +1,6 @@
 --- The options of moonsand.sweep: what each may be, and which make sense together.
 local options = require "moonsand.options"
+local outcome = require "moonsand.sweep.outcome"
 local policy = require "moonsand.sweep.policy"
 local spaces = require "moonsand.sweep.space"
 
@@ -86,7 +87,7 @@ local goal_wanted = 'a metric\'s name such as "Sharpe Ratio", a function(metrics
 
 local function goal(value, direction, level)
   if type(value) == "string" and value ~= "" then
-    return { name = value, maximize = direction ~= "minimize" }
+    return { name = outcome.name(value), maximize = direction ~= "minimize" }
   elseif type(value) == "function" then
     return { f = value, maximize = direction ~= "minimize" }
   end
@@ -182,7 +183,7 @@ function M.check(given, level)
   check_together(o, level)
   o.names, o.maximize = o.space.names, o.goals[1].maximize
   if type(o.pruner) == "table" and o.pruner.by ~= nil then
-    o.prune_by = options.text("pruner.by", o.pruner.by, level)
+    o.prune_by = outcome.name(options.text("pruner.by", o.pruner.by, level))
     local copy = setmetatable({}, getmetatable(o.pruner))
     for k, v in pairs(o.pruner) do
       copy[k] = v

@@ -26,6 +26,13 @@ local function harmless(s, most)
   return text.harmless(s, most - 3)
 end
 
+--- A metric's name as it stands in a trial.
+---@param s string
+---@return string
+function M.name(s)
+  return harmless(s, max.name)
+end
+
 local function message(s)
   return harmless(s, max.message)
 end
@@ -115,7 +122,7 @@ function walk(out, object, prefix, depth)
   for k, v in pairs(object) do
     -- In { "series": { "equity": [ ... ] } } they are named what they are named there.
     local place = prefix == "series." and type(v) == "table" and v[1] ~= nil and "" or prefix
-    k = harmless(place .. tostring(k), max.name)
+    k = M.name(place .. tostring(k))
     -- { "a.b": 1, "a": { "b": 2 } }: what stands there by that very name is it.
     if out.metrics[k] == nil and not (out.series and out.series[k]) then
       member(out, k, v, depth)
@@ -135,11 +142,11 @@ function M.flatten(object, goals)
       nested = nested or {}
       nested[k] = v
     else
-      member(out, harmless(tostring(k), max.name), v, 1)
+      member(out, M.name(tostring(k)), v, 1)
     end
   end
   for k, v in pairs(nested or {}) do
-    walk(out, v, harmless(tostring(k), max.name) .. ".", 2)
+    walk(out, v, M.name(tostring(k)) .. ".", 2)
   end
   if out.count > max.scalars then
     cut(out.metrics, max.scalars, goals)

@@ -11,6 +11,7 @@ local options = require "moonsand.options"
 local points = require "moonsand.sweep.points"
 local random = require "moonsand.sweep.random"
 local text = require "moonsand.text"
+local trials = require "moonsand.sweep.trial"
 
 local M = {
   range = dimension.range, uniform = dimension.uniform, log_uniform = dimension.log_uniform,
@@ -48,6 +49,9 @@ local function sorted_names(given, level)
   for name in pairs(given) do
     if type(name) ~= "string" or name == "" or #name > 200 or not utf8.len(name) or name:find "%c" then
       error(("space: a parameter's name is a text of at most 200 bytes, got %s"):format(options.show(name)), level + 1)
+    elseif trials.harmless(name, trials.max.name) ~= name then -- as it would stand in the journal
+      error(("space: a parameter's name has no blanks at its ends nor two in a row, and nothing that cannot be seen, "
+        .. "got %s"):format(options.show(name)), level + 1)
     end
     names[#names + 1] = name
   end
