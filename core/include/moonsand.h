@@ -478,7 +478,7 @@ typedef struct moonsand_pool_stats {
     uint32_t retiring; /* finish their run, then go */
     uint32_t waiting;  /* runs */
     uint64_t runs;     /* handed out */
-    uint64_t failed;   /* containers that could not be made ready */
+    uint64_t failed;   /* that could not be made ready; a fall back is none */
     uint64_t retired[MOONSAND_RETIRE_COUNT];
     moonsand_pool_times hand_out; /* from moonsand_run_start() to the worker that takes the run */
     moonsand_pool_times refill;   /* from the start of a container until it is ready */

@@ -212,9 +212,9 @@ static bool failures(ms_pool *p)
         return false;
     moonsand_error *err = w->error;
     w->error = NULL;
-    p->failed++;
-    ms_pool_emit(p, &(moonsand_pool_event){.type = MOONSAND_POOL_FAILED, .error = err}, w);
-    if (!fall_back(w, err)) {
+    if (!fall_back(w, err)) { /* or another kind of container takes its place: nothing failed */
+        p->failed++;
+        ms_pool_emit(p, &(moonsand_pool_event){.type = MOONSAND_POOL_FAILED, .error = err}, w);
         tally t = count(p);
         /* Those that began together fail together, which is one failure. */
         if (w->began >= p->failed_at)

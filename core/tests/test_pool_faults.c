@@ -154,6 +154,17 @@ static void test_start(seen *s)
     moonsand_pool_stats st = {.version = 1};
     moonsand_sandbox_pool_stats(s->v.sandbox, &st, NULL);
     ok(st.fell_back && st.mode == MOONSAND_MODE_CONTAINER, "the numbers, too");
+    ok(s->failed == 0 && st.failed == 0, "and none has failed: whoever waits goes on waiting");
+    shut(s);
+
+    OPEN(s, 2, MOONSAND_TIER_NONE, FAKE_NO_FORK);
+    until(s, &s->fell_back, 1);
+    for (int i = 0; i < 200 && st.ready < 2; i++) {
+        drive_for(s, patience(20 * MS_MS));
+        moonsand_sandbox_pool_stats(s->v.sandbox, &st, NULL);
+    }
+    ok(st.ready == 2 && s->fell_back == 1 && s->failed == 0 && st.failed == 0,
+       "two that began together fall back once, and get ready: %u", st.ready);
     shut(s);
 
     OPEN(s, 1, MOONSAND_TIER_LANDLOCK, FAKE_NO_FORK);

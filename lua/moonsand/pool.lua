@@ -52,7 +52,9 @@ local function open_gates(self)
   end
   local closed, failure = self._closed or not self._raw:is_open(), self._start_failure
   local stats = not closed and self._raw:pool_stats()
-  if closed or failure or self._failure or stats.ready + stats.busy >= stats.workers then
+  -- A container that is used once never comes back: only those that wait for a run count.
+  local there = stats and stats.ready + (stats.mode == "fork" and stats.busy or 0)
+  if closed or failure or self._failure or there >= stats.workers then
     for gate in pairs(self._gates) do
       gate.finished, gate.err = true, failure
       self._gates[gate] = nil
@@ -69,7 +71,7 @@ local function look(self)
     end
     if event.type == "failed" then
       self._start_failure = event.error
-    elseif event.type == "ready" then
+    elseif event.type == "ready" or event.type == "fell_back" then
       self._start_failure = nil
     end
     open_gates(self)
@@ -123,8 +125,9 @@ function Pool:stats()
   return self._raw:pool_stats()
 end
 
---- Waits until all workers are ready, or busy with a run. When one cannot be started: nil and why; the pool tries again
---- by itself, at longer and longer intervals. After `seconds`: nil and an error with code "timeout".
+--- Waits until as many containers as are wanted are ready, in fork mode ready or busy with a run. When one cannot be
+--- started: nil and why; the pool tries again by itself, at longer and longer intervals. That fork mode falls back to
+--- container mode is no failure: it waits for those containers. After `seconds`: nil and an error with code "timeout".
 --- Raises what on_pool raised.
 ---@param seconds number? nil: for ever
 ---@return boolean? ok, moonsand.Error? err
@@ -158,6 +161,7 @@ function Pool:resize(workers)
     error("attempt to use a closed pool", 2)
   end
   self._share:change(workers)
+  open_gates(self)
 end
 
 --- The sandbox goes.
