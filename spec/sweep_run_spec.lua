@@ -114,20 +114,6 @@ describe("a sweep", function()
     end
   end)
 
-  it("does not grow when trials are not kept", function()
-    local at_1000, at_end
-    assert(run({ space = { n = moonsand.range(1, 5000) }, keep = false, sampler = "random", on_trial = function(trial)
-      if trial.number == 1000 or trial.number == 5000 then
-        collectgarbage()
-        collectgarbage()
-        at_1000, at_end = at_1000 or collectgarbage "count", collectgarbage "count"
-      end
-    end }, function(p)
-      return { v = p.n, text = ("x"):rep(500) .. p.n }
-    end))
-    assert.is_true(at_end - at_1000 < 64, ("%.0f KiB more"):format(at_end - at_1000))
-  end)
-
   describe("does not run the same twice:", function()
     local asked
 

@@ -78,7 +78,7 @@ end
 --- journal: a path; resume: true, or "failed": only what failed; fsync "1s", "always", "never". cache: false: the same
 --- parameters may run twice; paths: journals of other sweeps whose results are taken.
 --- plugins: { "csv", { "retry", times = 2 } }; on_trial: function(trial), for each that has ended; keep = false: the
---- study holds no trials but the best.
+--- study holds no trials but the best, and one that is like an earlier one has no series and reports.
 ---@param given table
 ---@param level integer?
 ---@return moonsand.Sweep
@@ -254,6 +254,13 @@ local function make_study(self, runner, header)
   return study
 end
 
+-- The samplers that ask for no point twice. On a space without end, points of "sobol" and "latin" are the same where
+-- the parameters that differ do not exist.
+local function is_distinct(sampler, space)
+  local name = sampler.name
+  return not sampler.inner and (name == "grid" or name == "random" or name == "tpe" or space:size() ~= nil)
+end
+
 -- All that is needed to run the trials.
 local function prepare(self, executor, header, context)
   local o = self._o
@@ -264,11 +271,10 @@ local function prepare(self, executor, header, context)
       return nil, err
     end
   end
-  local name = self._sampler.name
-  header.sampler, header.pruner = name, self._pruner and self._pruner.name
+  header.sampler, header.pruner = self._sampler.name, self._pruner and self._pruner.name
   local runner = runners.new(o, {
     sampler = self._sampler, pruner = self._pruner, executor = executor, registry = self._registry, context = context,
-    jobs = header.jobs, distinct = not self._sampler.inner and (name == "grid" or name == "random"),
+    jobs = header.jobs, distinct = is_distinct(self._sampler, o.space),
   })
   self._sampler, self._pruner, self._warnings = nil, nil, {}
   if type(o.cache) == "table" then

@@ -43,11 +43,47 @@ local lasting = { error = true, invalid_value = true, oom = true, output_limit =
 local Cache = {}
 Cache.__index = Cache
 
---- limit: how many of this sweep's trials are remembered, the oldest go first; nil: all.
+-- What the trials that a limited cache remembers take, about: metrics come out of a container, and may be many.
+local most_bytes = 4 << 20
+
+--- limit: how many of this sweep's trials are remembered, the oldest go first, and without their series and reports;
+--- nil: all, as they are.
 ---@param limit integer?
 ---@return moonsand.sweep.Cache
 function M.cache(limit)
-  return setmetatable({ _limit = limit, _own = {}, _earlier = {}, _ring = {}, _next = 0 }, Cache)
+  return setmetatable({
+    _limit = limit, _own = {}, _earlier = {}, _keys = {}, _first = 1, _last = 0, _bytes = 0,
+  }, Cache)
+end
+
+-- What another trial needs of it to end in the same way, and about what that takes.
+local function brief(trial)
+  local bytes = 600
+  for _, v in pairs(trial.metrics or {}) do
+    bytes = bytes + 64 + (type(v) == "string" and #v or 0)
+  end
+  return {
+    brief = true, bytes = bytes, state = trial.state, reason = trial.reason, message = trial.message,
+    metrics = trial.metrics, value = trial.value, values = trial.values, wall_s = trial.wall_s, cpu_s = trial.cpu_s,
+    memory_peak = trial.memory_peak,
+  }
+end
+
+local function put_briefly(self, key, trial)
+  if self._own[key] then
+    return
+  end
+  local entry = brief(trial)
+  self._own[key] = entry
+  self._last = self._last + 1
+  self._keys[self._last] = key
+  self._bytes = self._bytes + entry.bytes
+  while self._last - self._first + 1 > self._limit or self._bytes > most_bytes do
+    local oldest = self._keys[self._first]
+    self._bytes = self._bytes - self._own[oldest].bytes
+    self._own[oldest], self._keys[self._first] = nil, nil
+    self._first = self._first + 1
+  end
 end
 
 --- Remembers a trial that has ended, when it would end in the same way again.
@@ -60,18 +96,13 @@ function Cache:put(trial)
   if not key then -- of a journal, where it may be missing
     return
   end
-  if self._limit and not self._own[key] then
-    local slot = self._next % self._limit + 1
-    local old = self._ring[slot]
-    if old then
-      self._own[old] = nil
-    end
-    self._ring[slot], self._next = key, self._next + 1
+  if self._limit then
+    return put_briefly(self, key, trial)
   end
   self._own[key] = trial
 end
 
---- The trial of this sweep with that key.
+--- The trial of this sweep with that key; brief = true: only what another one needs of it.
 ---@return table? trial
 function Cache:own(key)
   return self._own[key]
