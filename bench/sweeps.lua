@@ -36,16 +36,18 @@ end
 
 -- ---- a trial that does nothing ------------------------------------------------------------------------------------
 
-local OURS, OPTUNA = "moonsand, random, journal", "Optuna, random, journal file"
+local OURS, TASKS, OPTUNA =
+  "moonsand, random, journal", "moonsand, the same, two at a time", "Optuna, random, journal file"
 
-local function our_trials()
+-- The result comes as what a program prints, to be parsed. With two jobs trials run in tasks, as those in boxes do.
+local function our_trials(jobs)
   local path = work .. "/ours.jsonl"
   local sweep = moonsand.sweep {
     space = { x = moonsand.uniform(0, 1), n = moonsand.integers(1, 1000), kind = { "a", "b", "c" } },
     objective = "value", sampler = "random", seed = 1, max_trials = N, journal = path,
   }
-  local executor = moonsand.executors.noop { f = function(p)
-    return { value = p.x * p.n, trades = p.n }
+  local executor = moonsand.executors.noop { jobs = jobs, f = function(p)
+    return nil, { stdout = ('{"value": %.17g, "trades": %d}\n'):format(p.x * p.n, p.n) }
   end }
   local study
   local seconds = bench.timed(function()
@@ -57,13 +59,18 @@ local function our_trials()
 end
 
 local one = bench.race({
-  { name = OURS, run = our_trials },
+  { name = OURS, run = function()
+    return our_trials(1)
+  end },
+  { name = TASKS, run = function()
+    return our_trials(2)
+  end },
   { name = OPTUNA, run = function()
     return numbers(("/usr/bin/python3 -W ignore bench/optuna_peer.py %d %s/optuna.log"):format(N, work)) / N
   end },
 }, SAMPLES)
 local TRIAL = ("overhead of a trial, of %d, %d times"):format(N, SAMPLES)
-for _, name in ipairs { OURS, OPTUNA } do
+for _, name in ipairs { OURS, TASKS, OPTUNA } do
   local s = one[name]
   bench.add_row(TRIAL, name, ("%.3f [%.3f-%.3f]"):format(s.median * 1e3, s.low * 1e3, s.high * 1e3), "ms",
     name == OPTUNA and one[OURS].median / s.median or nil, "<= 0.2")
