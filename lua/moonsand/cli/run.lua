@@ -1,6 +1,7 @@
 --- moonsand run FILE [-- ARGS]
 local common = require "moonsand.cli.common"
 local core = require "moonsand.core"
+local limits = require "moonsand.cli.limits"
 local term = require "moonsand.cli.term"
 
 local M = {}
@@ -18,14 +19,7 @@ function M.define(parser)
   c:argument("file", "Script: .py, .sh, .lua, or with a #! line. Its arguments follow --."):argname "FILE"
   common.engine_option(c)
   c:option("--image", "Image (default: $MOONSAND_IMAGE, else one that is there)."):argname "REF"
-  c:option("--cpus", "Processors (0.5)."):argname "N"
-  c:option("--memory", "Memory, without swap (512m)."):argname "SIZE"
-  c:option("--timeout", "Longest wall clock time (300s)."):argname "TIME"
-  c:option("--pids", "Processes and threads (128)."):argname "N"
-  c:option("--disk", "Size of /tmp, which is memory (64m)."):argname "SIZE"
-  c:option("--shm", "Size of /dev/shm, which is memory (16m)."):argname "SIZE"
-  c:option("--open-files", "Descriptors of a process (512)."):argname "N"
-  c:option("--max-output", "What may be written to stdout, and to stderr (16m)."):argname "SIZE"
+  limits.define(c, "0.5")
   c:option("--max-artefacts", "All artefacts together (as --disk)."):argname "SIZE"
   c:option("--runtime", "Another OCI runtime of the engine's, for instance runsc."):argname "NAME"
   c:flag("--exec-tmp", "Programs in /tmp may be executed.")
@@ -147,22 +141,14 @@ end
 function M.main(args)
   local engine <close> = common.connect(args)
   local binds = as_map(args.bind)
-  local box, err = engine:sandbox {
+  local box, err = engine:sandbox(limits.apply(args, {
     image = common.image(engine, args.image),
-    cpus = args.cpus,
-    memory = args.memory,
-    timeout = args.timeout,
-    pids = args.pids,
-    disk = args.disk,
-    shm = args.shm,
-    open_files = args.open_files,
-    output = args.max_output,
     artefacts = args.max_artefacts,
     runtime = args.runtime,
     exec_tmp = args.exec_tmp,
     network = args.network,
     binds = next(binds) and binds or nil,
-  }
+  }))
   if not box then
     error(err, 0)
   end

@@ -4,6 +4,7 @@ local core = require "moonsand.core"
 local drive = require "moonsand.cli.sweep_drive"
 local givens = require "moonsand.sweep.given"
 local json = require "moonsand.json"
+local limits = require "moonsand.cli.limits"
 local live = require "moonsand.cli.live"
 local moonsand = require "moonsand"
 local plan_of = require "moonsand.cli.sweep_plan"
@@ -64,9 +65,8 @@ function M.define(parser)
   c:option("--plugin", "By name or path: csv:path=all.csv."):argname "NAME[:OPTION=VALUE,...]":count "*"
   c:option("--image", "Image (default: $MOONSAND_IMAGE, else one that is there)."):argname "REF"
   c:option("--preset", "One of our images, built when it is not there."):choices { "backtesting" }
-  for _, option in ipairs(sweep_box.options) do
-    c:option(option[1], option[4]):argname(option[3]):target(option[2])
-  end
+  limits.define(c, "1 for each worker")
+  c:option("--require", "What a fork must have at least: landlock or namespaces."):argname "TIER"
   c:option("--mode", "fork: forks of an interpreter that waits; container: a new container for each trial (fork).")
     :choices { "fork", "container" }
   c:option("--preload", "Modules to load once, with commas between them, or none (what the script imports).")

@@ -2,6 +2,7 @@
 local bars = require "moonsand.cli.bars"
 local common = require "moonsand.cli.common"
 local imports = require "moonsand.cli.sweep_imports"
+local limits = require "moonsand.cli.limits"
 local moonsand = require "moonsand"
 local program = require "moonsand.program"
 local term = require "moonsand.cli.term"
@@ -9,19 +10,6 @@ local term = require "moonsand.cli.term"
 local M = {}
 
 local patience = 120 -- seconds until all workers are ready
-
---- Options of engine:sandbox that are options of the command line, too, by their names there.
-M.options = {
-  { "--cpus", "cpus", "N", "Processors of a worker (1)." },
-  { "--memory", "memory", "SIZE", "Memory of a worker, without swap (512m)." },
-  { "--timeout", "timeout", "TIME", "Longest wall clock time of a trial (300s)." },
-  { "--pids", "pids", "N", "Processes and threads of a worker (128)." },
-  { "--disk", "disk", "SIZE", "Size of /tmp, which is memory (64m)." },
-  { "--shm", "shm", "SIZE", "Size of /dev/shm, which is memory (16m)." },
-  { "--open-files", "open_files", "N", "Descriptors of a process (512)." },
-  { "--max-output", "output", "SIZE", "What a trial may write to stdout, and to stderr (16m)." },
-  { "--require", "require", "TIER", "What a fork must have at least: landlock or namespaces." },
-}
 
 local function is_image(value)
   local meta = type(value) == "table" and getmetatable(value)
@@ -136,10 +124,8 @@ function M.open(engine, args, given, box_given, note)
   for k, v in pairs(box_given) do
     o[k] = v
   end
-  for _, option in ipairs(M.options) do
-    local name = option[2]
-    o[name] = args[name] or o[name]
-  end
+  limits.apply(args, o)
+  o.require = args.require or o.require
   o.image = image_of(engine, args, o.image)
   o.cpus = o.cpus or 1
   o.mode = args.mode or o.mode or (o.pool and "container" or "fork")
