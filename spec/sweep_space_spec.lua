@@ -1,6 +1,7 @@
 -- What a sweep's parameters may be: ranges that end where they say, grids that are never written out, parameters
 -- that exist only beside others, and what is said of a space that makes no sense. Random numbers, too.
 local random = require "moonsand.sweep.random"
+local sampler = require "moonsand.sweep.sampler"
 local space = require "moonsand.sweep.space"
 
 local here = "spec/sweep_space_spec.lua:"
@@ -282,6 +283,16 @@ describe("where", function()
     assert.is_true(estimate > 48 and estimate < 52)
     assert.same({ 60, true }, { space.new(given):count() })
     assert.same({ n = 2, nil, false }, table.pack(space.new({ a = space.uniform(0, 1) }, print):count()))
+  end)
+
+  it("that writes into its parameters changes no point", function()
+    local s = space.new({ a = { 1, 2 }, b = { 3 } }, function(p)
+      p.a, p.b, p.c = p.a * 2, nil, true
+      return p.a == 4
+    end)
+    local one = sampler.new("grid", { space = s })
+    assert.same({ a = 2, b = 3 }, one:ask())
+    assert.is_nil(one:ask())
   end)
 
   it("that raises is an error that names the point", function()

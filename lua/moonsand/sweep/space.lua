@@ -116,10 +116,20 @@ local function in_order(entries, level)
   return order
 end
 
+-- A function that copies parameters. One that is written out makes its table in the right size at once: a third of the
+-- time that a loop takes, and some grids have millions of points that are only looked at.
+local function copier(names)
+  local fields = {}
+  for i, name in ipairs(names) do
+    fields[i] = ("[%q] = p[%q]"):format(name, name)
+  end
+  return assert(load("local p = ... return { " .. table.concat(fields, ", ") .. " }", "=copy", "t", {}))
+end
+
 --- A space of the parameters given by name: a list, a scalar (it never changes), or what range, integers, uniform,
 --- log_uniform, choice and when make. Raises for what makes no sense.
 ---@param given table<string, any>
----@param where (fun(params: table): any)? says no to points that are not wanted; it must not change params
+---@param where (fun(params: table): any)? says no to points that are not wanted; it gets a copy
 ---@param level integer? whom to blame, as for error()
 ---@return moonsand.Space
 function M.new(given, where, level)
@@ -148,6 +158,7 @@ function M.new(given, where, level)
     end
   end
   self.entries, self.order = entries, in_order(entries, level)
+  self.copy = where and copier(self.names)
   if not self.continuous then
     local ok, tree = pcall(points.build, self.order)
     if not ok then
@@ -278,7 +289,7 @@ function Space:admits(params)
   if not where then
     return true
   end
-  local ok, answer = pcall(where, params)
+  local ok, answer = pcall(where, self.copy(params)) -- what it writes there is in no trial
   if not ok then
     if errors.is_interrupt(answer) then
       error(answer, 0)
