@@ -125,6 +125,32 @@ return { space = { x = moonsand.uniform(0, 1) }, objective = "x", sampler = "ran
     assert.matches("no end of their own: give %-%-max%-trials", out)
   end)
 
+  it("counts with --dry-run what any of our samplers gives, and only what a resume has to run", function()
+    local journal = dir .. "/counted.jsonl"
+    local file = plain_sweep("counted", 0)
+    local function answer(...)
+      local _, out, err = run("sweep", file, "--dry-run", "--json", ...)
+      return json.decode(out) or error(err)
+    end
+    for _, sampler in ipairs { "grid", "random", "tpe", "sobol" } do
+      assert.equal(40, answer("--sampler", sampler).trials)
+    end
+    assert.equal(30, answer("--sampler", "latin", "--max-trials", "30").trials)
+    assert.equal(0, (run("sweep", file, "--sampler", "sobol", "--journal", journal, "--max-trials", "7")))
+    assert.equal(7, #assert(moonsand.study(journal)))
+    local rest = answer("--sampler", "sobol", "--journal", journal, "--resume")
+    assert.same({ 33, 7 }, { rest.trials, rest.done })
+    assert.equal(3, answer("--sampler", "sobol", "--journal", journal, "--resume", "--max-trials", "10").trials)
+    run("sweep", file, "--sampler", "sobol", "--journal", journal, "--resume")
+    rest = answer("--sampler", "sobol", "--journal", journal, "--resume", "failed")
+    assert.same({ 2, 38 }, { rest.trials, rest.done })
+    assert.equal(40, answer("--journal", dir .. "/none.jsonl", "--resume").trials)
+    file = plain_sweep("latin", 0, 'sampler = { name = "latin", points = 13 },')
+    assert.equal(13, answer().trials)
+    file = plain_sweep("latin", 0, 'sampler = { ask = function() end },')
+    assert.is_nil(answer().trials)
+  end)
+
   it("lets no plugin do anything with --dry-run but give its sampler", function()
     local kept = write("kept.csv", "of the last sweep\n")
     local heard = dir .. "/heard"

@@ -210,8 +210,8 @@ local function dry_run(args, plan, where)
     return live.new(sweep, { quiet = args.quiet or args.json })
   end)
   if args.json then
-    common.print_json { trials = e.trials, exact = e.counted, tried_s = json.array(e.tried), failed = e.failed,
-      jobs = e.jobs, seconds = e.seconds }
+    common.print_json { trials = e.trials, exact = e.counted, done = e.done, tried_s = json.array(e.tried),
+      failed = e.failed, jobs = e.jobs, seconds = e.seconds }
     return e.failed > 0 and fruitless or 0
   end
   local tried = {}
@@ -221,7 +221,8 @@ local function dry_run(args, plan, where)
   if not e.trials then
     io.stdout:write "the trials have no end of their own: give --max-trials for an estimate\n"
   else
-    io.stdout:write(("%s%d trials, %d at a time\n"):format(e.counted and "" or "about ", e.trials, e.jobs))
+    io.stdout:write(("%s%d trials%s, %d at a time\n"):format(e.counted and "" or "about ", e.trials,
+      e.done > 0 and (" (%d are done)"):format(e.done) or "", e.jobs))
   end
   io.stdout:write(("%d were tried and took %s\n"):format(#tried, table.concat(tried, ", ")))
   if e.seconds then

@@ -1,9 +1,12 @@
 --- Runs a sweep while the terminal is told and Ctrl-C is listened to; and tries three trials for an estimate.
 local core = require "moonsand.core"
 local errors = require "moonsand.errors"
+local journals = require "moonsand.sweep.journal"
 local moonsand = require "moonsand"
 local plugins = require "moonsand.sweep.plugin"
+local samplers = require "moonsand.sweep.sampler"
 local sched = require "moonsand.sched"
+local totals = require "moonsand.sweep.total"
 
 local M = {}
 
@@ -53,26 +56,48 @@ function M.run(sweep, where, line)
 end
 
 ---@class moonsand.cli.Estimate
----@field trials integer? nil: there is no end
+---@field trials integer? that are to be run; nil: there is no end
+---@field done integer that a resumed journal has already
 ---@field counted boolean false: trials is about right
 ---@field tried number[] seconds of each trial that was tried
 ---@field jobs integer
 ---@field seconds number? of all together
 
---- The trials that a sweep will have, without running any.
+-- Of the journal that is gone on with: how many trials have ended, and how many of them failed and are to run again.
+local function ended(given)
+  if not given.resume or not core.stat(given.journal) then
+    return nil
+  end
+  local journal, err = journals.load(given.journal, { series = false, reports = false })
+  if not journal then
+    error(err, 0)
+  end
+  local again, failed = journals.again(journal.trials, given.resume), 0
+  for _, trial in ipairs(again) do
+    failed = failed + (journal.failed[trial.number] and 1 or 0)
+  end
+  return #journal.trials - #again, failed
+end
+
+--- The trials that a sweep will run, without running any.
 ---@param given table options of moonsand.sweep
 ---@param space moonsand.Space
----@return integer? trials, boolean counted
+---@return integer? trials, boolean counted, integer done
 function M.count(given, space)
-  local sampler = type(given.sampler) == "table" and given.sampler.name or given.sampler or "grid"
-  local most, points, counted = given.max_trials, nil, true
-  if sampler == "grid" or sampler == "random" then
-    points, counted = space:count()
+  local sampler = type(given.sampler) == "table" and given.sampler or { name = given.sampler }
+  local ours = sampler.name == nil and not sampler.ask
+  for _, name in ipairs(samplers.names) do
+    ours = ours or sampler.name == name and not sampler.ask
   end
-  if points and most then
-    return math.min(points, most), counted or most <= points
+  local trials, counted = given.max_trials, true
+  if ours then
+    trials, counted = totals.of(space, sampler.name == "latin" and sampler.points or nil, given.max_trials)
   end
-  return points or most, counted or points == nil
+  local done, failed = ended(given)
+  if done and given.resume == "failed" then
+    return failed, true, done
+  end
+  return trials and math.max(trials - (done or 0), 0), counted, done or 0
 end
 
 -- Plugins that give their samplers and pruners and nothing else: what they do on events is theirs to do with a sweep
@@ -128,7 +153,7 @@ function M.estimate(given, box, space, line_of)
   end
   few.journal, few.resume, few.cache, few.plugins, few.on_trial, few.keep = nil, nil, nil, nil, nil, nil
   few.max_trials = math.min(3, given.max_trials or 3)
-  local trials, counted = M.count(given, space)
+  local trials, counted, done = M.count(given, space)
   local began = core.monotonic()
   local good, sweep = pcall(moonsand.sweep, few)
   if errors.is_interrupt(sweep) then
@@ -144,7 +169,7 @@ function M.estimate(given, box, space, line_of)
   elseif signals > 0 then
     error(errors.new("interrupted", "interrupted"), 0)
   end
-  local out = { trials = trials, counted = counted, tried = {}, failed = 0, jobs = box.jobs
+  local out = { trials = trials, counted = counted, done = done, tried = {}, failed = 0, jobs = box.jobs
     or box.pool and box.pool:stats().workers or 1 }
   local sum = 0
   for _, trial in ipairs(study:trials()) do

@@ -192,8 +192,9 @@ local load_schema = { series = opts.flag, reports = opts.flag, keep = opts.flag,
 --- it ran again; with keep = false besides, `trials` has only those that are neither complete nor pruned.
 ---@param path string
 ---@param options { series: boolean?, reports: boolean?, keep: boolean?, on_trial: fun(trial: table)? }?
----@return { header: table, trials: table[], others: table[], last: integer, torn: integer }? journal in the order of
---- numbers; others: records of no trial; last: the highest number; torn: bytes of a torn last line
+---@return { header: table, trials: table[], others: table[], last: integer, failed: table, torn: integer }? journal in
+--- the order of numbers; others: records of no trial; last: the highest number; failed: as Journal has it; torn: bytes
+--- of a torn last line
 ---@return moonsand.Error? err code "protocol": damaged, the message names line, byte and the ways out
 function M.load(path, options)
   opts.text("path", path, 2)
@@ -214,7 +215,8 @@ function M.load(path, options)
   if not ok then
     return nil, err
   end
-  return { header = header, trials = all.list(), others = all.others, last = all.last, torn = file:facts().torn }
+  return { header = header, trials = all.list(), others = all.others, last = all.last, failed = all.failed,
+    torn = file:facts().torn }
 end
 
 -- ---- writing --------------------------------------------------------------------------------------------------------

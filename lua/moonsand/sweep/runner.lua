@@ -7,6 +7,7 @@ local outcome = require "moonsand.sweep.outcome"
 local policy = require "moonsand.sweep.policy"
 local records = require "moonsand.sweep.trial"
 local sched = require "moonsand.sched"
+local totals = require "moonsand.sweep.total"
 
 local M = {}
 
@@ -494,30 +495,11 @@ function Runner:run()
   self.ended = core.monotonic()
 end
 
-local most_counted = 10000
-
--- How many points the sampler has: nil when nobody knows.
-local function points_of(self)
-  local space, points = self.space, self.sampler.points
-  local size = space:size()
-  if self.sampler.inner then -- a user's may repeat itself, and end when it likes
-    return nil
-  elseif size and space.where then -- some of the points are refused
-    local ok, n, exact = pcall(space.count, space, most_counted)
-    if not ok and errors.is_interrupt(n) then
-      error(n, 0)
-    end
-    size = ok and exact and n or nil -- what `where` raised will end the sweep when it is asked for such a point
-  end
-  return size and points and math.min(size, points) or size or points
-end
-
 --- How many trials there will be, when that is known.
 ---@return integer?
 function Runner:total()
   if self.total_known == nil then
-    local size, most = points_of(self), self.o.max_trials
-    self.total_known = size and most and math.min(size, most) or size or most or false
+    self.total_known = totals.certain(self.space, self.sampler, self.o.max_trials) or false
   end
   return self.total_known or nil
 end
