@@ -127,12 +127,6 @@ static int journal_append(lua_State *L)
     return answer(L, moonsand_journal_append(j->core, line, len, lb_err(L)));
 }
 
-static int journal_sync(lua_State *L)
-{
-    lb_journal *j = lb_check(L, LB_JOURNAL);
-    return answer(L, moonsand_journal_sync(j->core, lb_err(L)));
-}
-
 static int journal_facts(lua_State *L)
 {
     lb_journal *j = lb_check(L, LB_JOURNAL);
@@ -176,13 +170,8 @@ static int journal_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"append", journal_append},
-    {"damaged", journal_damaged},
-    {"facts", journal_facts},
-    {"next", journal_next},
-    {"record", journal_record},
-    {"sync", journal_sync},
-    {NULL, NULL},
+    {"append", journal_append}, {"damaged", journal_damaged}, {"facts", journal_facts},
+    {"next", journal_next},     {"record", journal_record},   {NULL, NULL},
 };
 
 void lb_journal_open(lua_State *L)

@@ -281,9 +281,6 @@ function Journal:damaged(what) end
 ---@param line string
 ---@return boolean? ok, moonsand.Error? err
 function Journal:append(line) end
---- What was not synced yet, whatever the policy.
----@return boolean? ok, moonsand.Error? err
-function Journal:sync() end
 --- lines: read and written so far; line_at: where the last one read begins; bytes: of whole lines, as far as it was read
 --- and written; torn: what follows them, known at the end.
 ---@return { lines: integer, line_at: integer, bytes: integer, torn: integer }
