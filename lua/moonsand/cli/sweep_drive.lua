@@ -4,9 +4,9 @@ local errors = require "moonsand.errors"
 local journals = require "moonsand.sweep.journal"
 local moonsand = require "moonsand"
 local plugins = require "moonsand.sweep.plugin"
+local progress = require "moonsand.sweep.progress"
 local samplers = require "moonsand.sweep.sampler"
 local sched = require "moonsand.sched"
-local totals = require "moonsand.sweep.total"
 
 local M = {}
 
@@ -91,7 +91,7 @@ function M.count(given, space)
   end
   local trials, counted = given.max_trials, true
   if ours then
-    trials, counted = totals.of(space, sampler.name == "latin" and sampler.points or nil, given.max_trials)
+    trials, counted = progress.of(space, sampler.name == "latin" and sampler.points or nil, given.max_trials)
   end
   local done, failed = ended(given)
   if done and given.resume == "failed" then

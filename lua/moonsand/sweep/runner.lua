@@ -5,9 +5,9 @@ local errors = require "moonsand.errors"
 local key = require "moonsand.sweep.key"
 local outcome = require "moonsand.sweep.outcome"
 local policy = require "moonsand.sweep.policy"
+local progress = require "moonsand.sweep.progress"
 local records = require "moonsand.sweep.trial"
 local sched = require "moonsand.sched"
-local totals = require "moonsand.sweep.total"
 
 local M = {}
 
@@ -495,27 +495,6 @@ function Runner:run()
   self.ended = core.monotonic()
 end
 
---- How many trials there will be, when that is known.
----@return integer?
-function Runner:total()
-  if self.total_known == nil then
-    self.total_known = totals.certain(self.space, self.sampler, self.o.max_trials) or false
-  end
-  return self.total_known or nil
-end
-
---- Where it is now. done, complete, failed, pruned, cached and best count what an earlier run left, too; rate is of
---- this run.
-function Runner:progress()
-  local elapsed = (self.ended or core.monotonic()) - self.began
-  local here = self.done - self.done_before
-  local rate = elapsed > 0 and here / elapsed or 0
-  local total = self:total()
-  return {
-    total = total, done = self.done, running = self.running, complete = self.complete, failed = self.failed,
-    pruned = self.pruned, cached = self.cached, best = self.best, rate = rate, elapsed_s = elapsed,
-    eta_s = total and rate > 0 and math.max(total - self.done, 0) / rate or nil, stopping = self.stopping,
-  }
-end
+Runner.total, Runner.progress = progress.total, progress.now
 
 return M
