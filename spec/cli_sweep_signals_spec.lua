@@ -225,3 +225,13 @@ return {
     assert.equal(2, r.signal, r.stderr)
   end)
 end)
+
+describe("core.catch_signals", function()
+  it("ends with its state", function()
+    local r = assert(command.run({ "lua5.4", "-e", [[
+first = setmetatable({}, { __gc = function() os.execute "kill -TERM $PPID" end })
+-- Collected in the opposite order: the state is nearly closed when the first is.
+require "moonsand.core".catch_signals(true)]] }, { timeout = E.patience(20), env = env }))
+    assert.equal(15, r.signal, r.stderr)
+  end)
+end)
