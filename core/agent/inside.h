@@ -117,7 +117,8 @@ struct server {
     bool killed, dead;
     bool python;
     const char *interpreter; /* its word in SERVER */
-    char program[64];        /* the name of the file that it is */
+    char path[MS_PATH_MAX];  /* where SERVER's PATH has it; "" nowhere */
+    char **env;              /* it was started with */
     char words[4096];        /* the last that it said */
     size_t words_len;
     uint64_t stop_at_ns; /* when all of a killed run must be dead; 0 not killed */
@@ -220,6 +221,7 @@ void close_span(int lowest, int highest);
 void default_signals(void);
 int limit(int which, uint64_t value);
 void exec_program(char *const *argv, char *const *env); /* returns when it failed */
+const char *search_path(char *const *env);              /* PATH, or what stands for it */
 
 /* server_start.c */
 void server_take(struct agent *a, unsigned char *p, size_t n);
@@ -229,6 +231,10 @@ void server_event(struct agent *a); /* the control socket is readable */
 void server_words(struct agent *a); /* words_fd is readable */
 void server_died(struct agent *a);
 void server_settle(struct agent *a); /* between runs: says READY or RETIRE when it is time */
+
+/* in_process.c */
+void interpreter_find(struct server *s); /* when the server is known, before it is started */
+bool runs_in_process(const struct agent *a);
 
 /* job.c: a run of the server; the descriptors stay the caller's */
 int job_send(struct agent *a, const int fds[]);

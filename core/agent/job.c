@@ -14,40 +14,6 @@
 
 #define DEAD_WITHIN_NS 2000000000u
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
-/* Whether this word means the interpreter that the server is. A path of the image may; one that the
- * run brought itself may be anything. */
-static bool is_interpreter(const struct agent *a, const char *word)
-{
-    const struct server *s = &a->server;
-    const char *base = base_of(word);
-    if (strcmp(word, s->interpreter) == 0)
-        return true;
-    if (base != word && (word[0] != '/' || strncmp(word, "/tmp/", 5) == 0))
-        return false;
-    if (strcmp(base, base_of(s->interpreter)) == 0 || strcmp(base, s->program) == 0)
-        return true;
-    return s->python && strcmp(base, "python3") == 0 && strncmp(s->program, "python3", 7) == 0;
-}
-
-/* The interpreter's options are few: all other uses are executed. */
-static bool in_process(const struct agent *a)
-{
-    char *const *argv = a->request.argv;
-    if (!is_interpreter(a, argv[0]) || argv[1] == NULL || argv[1][0] == 0)
-        return false;
-    if (argv[1][0] != '-')
-        return true;
-    if (a->server.python)
-        return (strcmp(argv[1], "-c") == 0 || strcmp(argv[1], "-m") == 0) && argv[2] != NULL;
-    return strcmp(argv[1], "-e") == 0 && argv[2] != NULL && argv[3] == NULL;
-}
-
 static char *add(char *to, const char *text)
 {
     size_t n = strlen(text) + 1;
@@ -86,7 +52,8 @@ int job_send(struct agent *a, const int fds[])
 {
     struct control_job job = {.type = CONTROL_JOB, .fsize = a->request.fsize};
     job.flags = (fds[JOB_FD_STDIN] >= 0 ? JOB_STDIN : 0u) |
-                (fds[JOB_FD_REPORTS] >= 0 ? JOB_REPORTS : 0u) | (in_process(a) ? 0u : JOB_EXEC);
+                (fds[JOB_FD_REPORTS] >= 0 ? JOB_REPORTS : 0u) |
+                (runs_in_process(a) ? 0u : JOB_EXEC);
     int all[JOB_FD_COUNT], text = text_file(&a->request, &job);
     size_t count = 1;
     if (text < 0)

@@ -52,7 +52,7 @@ static _Noreturn void child_fail(int fd, enum step step)
     _exit(127);
 }
 
-static const char *find_path(char *const *env)
+const char *search_path(char *const *env)
 {
     for (; *env != NULL; env++)
         if (strncmp(*env, "PATH=", 5) == 0)
@@ -71,7 +71,7 @@ void exec_program(char *const *argv, char *const *env)
     char full[MS_PATH_MAX];
     size_t name = strlen(argv[0]);
     bool refused = false;
-    for (const char *dir = find_path(env);; dir++) {
+    for (const char *dir = search_path(env);; dir++) {
         size_t n = strcspn(dir, ":");
         if (n + name + 2 <= sizeof full) {
             memcpy(full, n > 0 ? dir : ".", n > 0 ? n : 1);

@@ -136,7 +136,6 @@ static void on_ready(struct agent *a, const struct control_ready *r, int tmp_fd,
     s->program_pid = program_pid;
     s->killed = false;
     s->stop_at_ns = 0;
-    (void)snprintf(s->program, sizeof s->program, "%.63s", r->program);
     if (a->phase == PH_SERVER)
         a->phase = PH_BETWEEN;
 }

@@ -219,6 +219,8 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
     plan_take(a, &p, bytes, n);
     s->interpreter = p.interpreter;
     s->python = strcmp(p.language, "python") == 0;
+    s->env = p.env;
+    interpreter_find(s);
 
     /* Opened before a run can forbid it. */
     s->shared_fd[0] = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -253,7 +255,6 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
     close(st.words);
     close(st.library);
     close(st.preload);
-    free(p.env);
     free(p.modules);
     a->phase = PH_SERVER;
 }

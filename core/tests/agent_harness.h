@@ -180,7 +180,8 @@ static bool harness_dev(void)
 static bool harness_root(void)
 {
     static const char *const whole[] = {"usr", "etc", "dev", "lib", "lib64", "bin", "sbin"};
-    static const char *const empty[] = {"proc", "tmp", "run", "var", "var/tmp", "old"};
+    static const char *const empty[] = {"proc", "tmp", "run",      "var",         "var/tmp",
+                                        "old",  "opt", "opt/venv", "opt/venv/bin"};
     char from[64], to[64], target[64];
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("root", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
@@ -206,6 +207,11 @@ static bool harness_root(void)
         if (mkdir(to, 0755) < 0)
             return false;
     }
+    /* A virtual environment: a link to the interpreter, and what says so. */
+    int cfg = open("/tmp/opt/venv/pyvenv.cfg", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (cfg < 0 || write(cfg, "home = /usr/bin\n", 16) != 16 || close(cfg) < 0 ||
+        symlink("/usr/bin/python3", "/tmp/opt/venv/bin/python3") < 0)
+        return false;
     return mount("proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 &&
            syscall(SYS_pivot_root, "/tmp", "/tmp/old") == 0 && chdir("/") == 0 &&
            umount2("/old", MNT_DETACH) == 0 && rmdir("/old") == 0;

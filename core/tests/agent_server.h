@@ -205,4 +205,39 @@ static bool host_whole(const host *h)
     return !h->s.hung && h->s.result == 0 && h->s.finished && !h->retired && !h->closed;
 }
 
+__attribute__((unused)) static bool is(const host *h, int code, const char *out)
+{
+    bool good = host_whole(h) && h->s.final.exit_code == code && h->s.out.data != NULL &&
+                strcmp(h->s.out.data, out) == 0;
+    if (!good)
+        diag("exit %d signal %d stdout '%s' stderr '%s' failed %d '%s' retired %d %s %s",
+             h->s.final.exit_code, h->s.final.signal, h->s.out.data ? h->s.out.data : "",
+             h->s.err.data ? h->s.err.data : "", h->s.failed, h->s.message, h->retired, h->reason,
+             h->message);
+    return good;
+}
+
+__attribute__((unused)) static bool has(const ms_buf *b, const char *text)
+{
+    bool good = b->data != NULL && strstr(b->data, text) != NULL;
+    if (!good)
+        diag("no '%s' in '%s'", text, b->data != NULL ? b->data : "");
+    return good;
+}
+
+/* The first; from the container, as this test sees it. */
+__attribute__((unused)) static pid_t child_of(pid_t pid)
+{
+    char path[64];
+    int child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%d", &child) != 1)
+        child = 0;
+    fclose(f);
+    return child;
+}
+
 #endif

@@ -12,26 +12,6 @@
 
 static const server_plan plain;
 
-static bool is(const host *h, int code, const char *out)
-{
-    bool good = host_whole(h) && h->s.final.exit_code == code && h->s.out.data != NULL &&
-                strcmp(h->s.out.data, out) == 0;
-    if (!good)
-        diag("exit %d signal %d stdout '%s' stderr '%s' failed %d '%s' retired %d %s %s",
-             h->s.final.exit_code, h->s.final.signal, h->s.out.data ? h->s.out.data : "",
-             h->s.err.data ? h->s.err.data : "", h->s.failed, h->s.message, h->retired, h->reason,
-             h->message);
-    return good;
-}
-
-static bool has(const ms_buf *b, const char *text)
-{
-    bool good = b->data != NULL && strstr(b->data, text) != NULL;
-    if (!good)
-        diag("no '%s' in '%s'", text, b->data != NULL ? b->data : "");
-    return good;
-}
-
 static void test_endings(host *h)
 {
     static const struct {
@@ -122,6 +102,50 @@ static void test_python(host *h)
     ok(is(h, 0, "True True set() True 0\n"), "signals and standard input");
     host_python(h, "import sys; sys.stdout.write('no newline'); sys.stderr.write('e')");
     ok(is(h, 0, "no newline") && has(&h->s.err, "e"), "streams are flushed");
+}
+
+/* What a run names is what it gets, and what it tells an interpreter for its start is heard. */
+static void test_chosen(void)
+{
+#define PRINT(what) "import sys; print(" what ", '__preload__' in sys.modules)"
+    static const struct {
+        plan p;
+        const char *out;
+    } runs[] = {
+        {{.argv = {"python3", "-c", PRINT("sys.prefix")}}, "/usr True\n"},
+        {{.argv = {"/usr/bin/python3", "-c", PRINT("sys.prefix")}}, "/usr True\n"},
+        {{.argv = {"/opt/venv/bin/python3", "-c", PRINT("sys.prefix")}}, "/opt/venv False\n"},
+        {{.argv = {"python3", "-c", PRINT("sys.flags.optimize")}, .env = "PYTHONOPTIMIZE=2"},
+         "2 False\n"},
+        {{.argv = {"python3", "-c", PRINT("sys.flags.utf8_mode")}, .env = "PYTHONUTF8=1"},
+         "1 False\n"},
+        {{.argv = {"python3", "-c", PRINT("sys.stdout.encoding")}, .env = "LC_ALL=C"},
+         "utf-8 False\n"},
+        {{.argv = {"python3", "-c", PRINT("sys.path[1]")}, .env = "PYTHONPATH=/tmp/mine"},
+         "/tmp/mine True\n"},
+        {{.argv = {"python3", "-c", PRINT("1")}, .env = "OTHER=PYTHONOPTIMIZE"}, "1 True\n"},
+    };
+    host h;
+    server_plan p = {.script = "pass"};
+    ok(host_open(&h, &p), "a server for what is chosen");
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        host_run(&h, &runs[i].p, NULL, NULL);
+        ok(is(&h, 0, runs[i].out), "%s %s", runs[i].p.env != NULL ? runs[i].p.env : "",
+           runs[i].p.argv[0]);
+    }
+    plan fork = {.argv = {"python3", "-c", "print(hash('a'))"}, .env = "PYTHONHASHSEED=0"};
+    plan exec = {.argv = {"python3", "-S", "-c", "print(hash('a'))"}, .env = "PYTHONHASHSEED=0"};
+    host_run(&h, &exec, NULL, NULL);
+    char want[64];
+    snprintf(want, sizeof want, "%s", h.s.out.data != NULL ? h.s.out.data : "");
+    host_run(&h, &fork, NULL, NULL);
+    ok(is(&h, 0, want), "PYTHONHASHSEED");
+    host_close(&h);
+    server_plan with = {.script = "pass", .env = "LC_ALL=C.UTF-8"};
+    ok(host_open(&h, &with), "a server with a locale");
+    host_run(&h, &runs[0].p, NULL, NULL);
+    ok(is(&h, 0, "/usr False\n"), "and a run without");
+    host_close(&h);
 }
 
 static void test_fresh(host *h)
@@ -357,20 +381,6 @@ static void test_shared(void)
 
 /* ---- from outside -----------------------------------------------------------------------------
  */
-
-static pid_t child_of(pid_t pid)
-{
-    char path[64];
-    int child = 0;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return 0;
-    if (fscanf(f, "%d", &child) != 1)
-        child = 0;
-    fclose(f);
-    return child;
-}
 
 static long entries_of(const char *path)
 {
@@ -678,6 +688,7 @@ int main(int argc, char **argv)
         test_library();
         test_preload();
         test_shared();
+        test_chosen();
         test_many();
         test_lua();
         test_hostile(MS_TIER_NAMESPACES);

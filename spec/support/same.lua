@@ -60,6 +60,7 @@ return {
     out = "^%['main.py', '%-a', 'b c', '', '\u{e9}'%]\n$" },
   { "the environment", { code = "import os; print(sorted(os.environ.items()))", env = { A = "1", TZ = "Asia/Tokyo" } },
     out = "'A', '1'" },
+  { "a hash seed", { code = "print(hash('a'))", env = { PYTHONHASHSEED = "0" } } },
   { "a time zone", { code = "import time; print(time.localtime(0).tm_hour, time.tzname)", env = { TZ = "JST-9" } },
     out = "^9 %('JST'" },
   { "parameters", { code = "import json, os; print(json.load(open(os.environ['MOONSAND_PARAMS'])))",

@@ -49,7 +49,6 @@ struct control_ready {
     uint32_t landlocked;
     int32_t init_pid, server_pid; /* as the agent sees them */
     uint32_t descriptors;         /* of the server */
-    char program[64];             /* the name of the file that the interpreter is */
 };
 
 /* Descriptors of a job, in this order; JOB_STDIN and JOB_REPORTS say whether the last two are

@@ -18,9 +18,8 @@ struct server {
     uint32_t tier, namespaces;
     bool served, proven, landlocked;
     int32_t pid, init_pid;
-    uint32_t uid, gid;    /* a new user namespace knows no name for them until it is told */
-    char interpreter[64]; /* the name of its file */
-    int ruleset;          /* Landlock tier: for P to enter; -1 none */
+    uint32_t uid, gid; /* a new user namespace knows no name for them until it is told */
+    int ruleset;       /* Landlock tier: for P to enter; -1 none */
     long descriptors;
     struct control_failed failure;
 };

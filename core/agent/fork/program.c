@@ -124,7 +124,6 @@ static void say_ready(void)
                               .init_pid = server.init_pid,
                               .server_pid = server.pid,
                               .descriptors = (uint32_t)server.descriptors};
-    text_add(r.program, server.interpreter);
     /* Without namespaces it is the agent's own, which it may not have emptied yet. */
     bool own = server.tier == MS_TIER_NAMESPACES;
     long tmp = own ? open_path("/tmp", O_RDONLY | O_DIRECTORY) : -1;

@@ -23,21 +23,6 @@
 
 struct server server;
 
-/* Looked up while the process may still look at itself. */
-static void own_name(void)
-{
-    char path[1024];
-    long n = raw(readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1);
-    if (n <= 0)
-        return;
-    path[n] = 0;
-    long base = n;
-    while (base > 0 && path[base - 1] != '/')
-        base--;
-    if (text_len(path + base) < sizeof server.interpreter)
-        text_add(server.interpreter, path + base);
-}
-
 /* The interpreter's C library forks: it knows what it must keep in order. */
 extern int fork(void) __attribute__((weak, visibility("default")));
 
@@ -214,7 +199,6 @@ static void serve_one(long pid)
 
 EXPORT void moonsand_serve(void)
 {
-    own_name();
     (void)raw(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (hear(&server.config, sizeof server.config, 0, 0) != (long)sizeof server.config)
         raw_exit(1);
