@@ -115,6 +115,7 @@ struct server {
     bool landlocked, served;
     bool gone; /* the last run's init has ended, and the snapshot is to be compared */
     bool killed, dead;
+    bool lost; /* it died in a run, which is no fault of the program */
     bool python;
     const char *interpreter; /* its word in SERVER */
     char path[MS_PATH_MAX];  /* where SERVER's PATH has it; "" nowhere */
@@ -227,7 +228,7 @@ const char *search_path(char *const *env);              /* PATH, or what stands 
 void server_take(struct agent *a, unsigned char *p, size_t n);
 
 /* server.c */
-void server_event(struct agent *a); /* the control socket is readable */
+bool server_event(struct agent *a); /* the control socket is readable; false: it was not */
 void server_words(struct agent *a); /* words_fd is readable */
 void server_died(struct agent *a);
 void server_settle(struct agent *a); /* between runs: says READY or RETIRE when it is time */

@@ -248,7 +248,7 @@ static void one_turn(struct agent *a)
     if (f[F_WORDS].revents != 0)
         server_words(a);
     if (f[F_SERVER].revents != 0)
-        server_event(a);
+        (void)server_event(a);
     if (a->killing && !a->alone && (a->phase == PH_RUN || a->phase == PH_END))
         kill_again(a);
     if (f[F_SIGNAL].revents != 0 || a->killing)
@@ -352,6 +352,8 @@ static void report(struct agent *a)
     }
     while (pump_reports(a, true))
         out_flush(a);
+    if (a->server.lost)
+        die(); /* without a record, so that nobody takes it for the program's end */
     value_send(a);
     artefacts_send(a);
     finish(a);

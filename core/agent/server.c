@@ -87,7 +87,7 @@ static void give_up(struct agent *a, const char *reason, const char *stage, int 
     if (s->odd == NULL)
         s->odd = reason;
     if (a->phase == PH_FILES)
-        fail(a, "exec", err, "the fork server has ended", message);
+        fail(a, "server", err, "the fork server has ended", message);
     if (a->phase == PH_REQUEST || a->phase == PH_BETWEEN)
         retire(a, s->odd, message);
 }
@@ -96,8 +96,8 @@ static void give_up(struct agent *a, const char *reason, const char *stage, int 
 void server_died(struct agent *a)
 {
     struct server *s = &a->server;
-    while (s->fd >= 0)
-        server_event(a);
+    while (s->fd >= 0 && server_event(a)) /* a run that outlives it keeps the socket open */
+        continue;
     while (s->words_fd >= 0) {
         size_t before = s->words_len;
         server_words(a);
@@ -114,6 +114,10 @@ void server_died(struct agent *a)
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         continue;
     s->init_pid = 0;
+    /* That is the sandbox's fault, unless it is the run's that memory ended, or its time had. */
+    struct counters now;
+    cgroup_read(&a->cgroup, &now);
+    s->lost = a->killed == MS_KILLED_NO && now.oom_kills == a->before.oom_kills;
     a->status = SIGKILL;
     a->wall_ns = now_ns() - a->start_ns;
     a->ended = a->alone = true;
@@ -191,7 +195,7 @@ static void on_failed(struct agent *a, const struct control_failed *f)
     give_up(a, "server", "isolation", f->err, text);
 }
 
-void server_event(struct agent *a)
+bool server_event(struct agent *a)
 {
     struct server *s = &a->server;
     union control_message m;
@@ -206,11 +210,11 @@ void server_event(struct agent *a)
                        .msg_controllen = sizeof with.space};
     ssize_t n = recvmsg(s->fd, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n < (ssize_t)sizeof m.type) {
         close(s->fd); /* SIGCHLD says the rest */
         s->fd = -1;
-        return;
+        return false;
     }
     int fd = -1;
     struct ucred sender = {0, 0, 0};
@@ -245,6 +249,7 @@ void server_event(struct agent *a)
         on_failed(a, &m.failed);
         break;
     }
+    return true;
 }
 
 /* ---- between runs -------------------------------------------------------------------------- */
