@@ -148,6 +148,33 @@ static void test_chosen(void)
     host_close(&h);
 }
 
+/* Libraries that were loaded with one thread use as many as the run says. */
+static void test_thread_numbers(void)
+{
+    static const char code[] = "from __preload__ import lib\n"
+                               "print(lib.omp_get_max_threads())\n";
+    host h;
+    server_plan p = {.script = "import ctypes\nlib = ctypes.CDLL('libgomp.so.1')\n",
+                     .env = "OMP_NUM_THREADS=1"};
+    if (!host_open(&h, &p)) {
+        skip("no OpenMP here");
+        host_close(&h);
+        return;
+    }
+    static const char *const numbers[][2] = {{"OMP_NUM_THREADS=3", "3"},
+                                             {"OMP_NUM_THREADS=2,4", "2"},
+                                             {"OMP_NUM_THREADS=1", "1"},
+                                             {"OMP_NUM_THREADS=many", "1"},
+                                             {NULL, "1"}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        plan run = {SCRIPT(NULL), .env = numbers[i][0]};
+        host_run(&h, &run, "main.py", code);
+        ok(host_whole(&h) && h.s.out.len > 1 && h.s.out.data[0] == numbers[i][1][0],
+           "%s: %s threads", numbers[i][0] != NULL ? numbers[i][0] : "nothing", numbers[i][1]);
+    }
+    host_close(&h);
+}
+
 static void test_fresh(host *h)
 {
     host_python(h, "import random, os, builtins, sys\n"
@@ -689,6 +716,7 @@ int main(int argc, char **argv)
         test_preload();
         test_shared();
         test_chosen();
+        test_thread_numbers();
         test_many();
         test_lua();
         test_hostile(MS_TIER_NAMESPACES);

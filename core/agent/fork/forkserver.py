@@ -63,21 +63,41 @@ def _moonsand():
             time.tzset()
         sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
-    def blas(env):
-        # Libraries were loaded with one thread, so that they could be forked.
-        threads = env.get("OPENBLAS_NUM_THREADS", "")
-        if threads.isdigit() and int(threads) > 1 and "numpy" in sys.modules:
-            set_blas_threads(int(threads))
-
-    def set_blas_threads(n):
+    def thread_setters():
+        # Of the libraries that were loaded with one thread, so that they could be forked: the
+        # variable that each has read, and what tells it another number now.
+        known = (
+            ("OMP_NUM_THREADS", ("libgomp", "libomp", "libiomp"), ctypes.c_int,
+             ("omp_set_num_threads",)),
+            ("OPENBLAS_NUM_THREADS", ("openblas",), ctypes.c_int,
+             ("openblas_set_num_threads", "openblas_set_num_threads64_",
+              "scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_")),
+            ("MKL_NUM_THREADS", ("libmkl_rt",), ctypes.c_int, ("MKL_Set_Num_Threads",)),
+            ("BLIS_NUM_THREADS", ("libblis",), ctypes.c_int64, ("bli_thread_set_num_threads",)),
+        )
         with open("/proc/self/maps") as maps:
-            paths = {line.split()[-1] for line in maps if "openblas" in line}
-        for path in paths:
-            loaded = ctypes.CDLL(path)
-            for symbol in ("openblas_set_num_threads", "openblas_set_num_threads64_",
-                           "scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_"):
-                if hasattr(loaded, symbol):
-                    getattr(loaded, symbol)(ctypes.c_int(n))
+            paths = {line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line}
+        found = []
+        for path in sorted(paths):
+            for variable, names, number, symbols in known:
+                if not any(name in os.path.basename(path) for name in names):
+                    continue
+                try:
+                    loaded = ctypes.CDLL(path)
+                except OSError:
+                    continue
+                for symbol in symbols:
+                    if hasattr(loaded, symbol):
+                        function = getattr(loaded, symbol)
+                        function.argtypes, function.restype = [number], None
+                        found.append((variable, function))
+        return found
+
+    def threads(env):
+        for variable, function in setters:
+            n = env.get(variable, "").split(",")[0].strip()
+            if n.isdigit() and int(n) > 1:
+                function(int(n))
 
     def stream(fd, old, unbuffered):
         # As the interpreter makes its own at its start: without a buffer, no byte is lost with a
@@ -254,7 +274,7 @@ def _moonsand():
         environment(parts[argc:-1])
         argv = [os.fsdecode(a) for a in parts[:argc]]
         sys.orig_argv = argv
-        blas(os.environ)
+        threads(os.environ)
         streams(bool(os.environ.get("PYTHONUNBUFFERED")))
         for path in reversed(os.environ.get("PYTHONPATH", "").split(":")):
             if path and path not in sys.path:
@@ -282,6 +302,7 @@ def _moonsand():
             f.read()
 
     rehearse()
+    setters = thread_setters()
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
