@@ -233,6 +233,32 @@ print(n)
     assert.equal(0, box.pool:stats().retired.memory or 0)
   end)
 
+  it("has what a sandbox allows: the container's network, and programs of its own in /tmp", function()
+    local code = [[
+import subprocess
+print(sorted(line.split(":")[0].strip() for line in open("/proc/self/net/dev") if "eth0:" in line or "lo:" in line))
+try: print(subprocess.call(["bin/python3", "x"]))
+except OSError as e: print(e.strerror)
+]]
+    local mine = { ["bin/python3"] = { data = "#!/bin/sh\necho mine $1\n", mode = 493 } }
+    local function two(options)
+      local box = fork(options)
+      local a = run(box, { code = code, files = mine })
+      local b = run(box, { argv = { "python3", "-c", "print('found')" }, files = mine,
+        env = { PATH = "/tmp/work/bin:/usr/local/bin:/usr/bin:/bin" } })
+      assert.equal("fork", a.isolation.mode)
+      return a, b
+    end
+    local a, b = two {}
+    assert.equal("['lo']\nPermission denied\n", a.stdout, a.stderr)
+    assert.equal("found\n", b.stdout, b.stderr)
+    assert.same({}, a.isolation.exceptions)
+    a, b = two { network = "bridge", exec_tmp = true }
+    assert.matches("^%['eth0', 'lo'%]\nmine x\n0\n$", a.stdout)
+    assert.equal("mine -c\n", b.stdout, b.stderr) -- and the run's own PATH is the one that counts
+    assert.same({ "network=bridge", "exec_tmp" }, a.isolation.exceptions)
+  end)
+
   it("never gives two keys one worker, and one key the same", function()
     local box, of = fork { workers = 2 }, {}
     for i, key in ipairs { "a", "b", "a", "c", "a", "b", "c", "c" } do
