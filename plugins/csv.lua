@@ -2,7 +2,8 @@
 ---
 ---     plugins = { { "csv", path = "trials.csv", metrics = { "Sharpe Ratio", "# Trades" } } }
 ---
---- Without `metrics`, the columns are those of the first complete trial; failed ones before it wait for it.
+--- Without `metrics`, the columns are those of the first complete trial; failed ones before it wait for it. Of several
+--- objectives there are the columns values.1, values.2, ..., as in a study's CSV.
 ---
 --- A file that is there is written anew. A sweep that is resumed begins it with what ended before, out of the journal,
 --- so that it is as if nothing had come between; what failed and ran again has a line for each. A journal is never
@@ -10,7 +11,7 @@
 local cell = require("moonsand.study.csv").cell
 local journals = require "moonsand.sweep.journal"
 
-local fixed = { "number", "state", "reason", "attempts", "wall_s", "value", "message" }
+local before, after = { "number", "state", "reason", "attempts", "wall_s" }, { "message" }
 local most_held = 1000
 
 local function line(cells)
@@ -35,8 +36,15 @@ end
 
 local function row(self, trial)
   local cells = {}
-  for i, name in ipairs(fixed) do
+  for i, name in ipairs(before) do
     cells[i] = cell(trial[name])
+  end
+  local values = trial.values or { trial.value }
+  for i = 1, #self.values do
+    cells[#cells + 1] = cell(values[i])
+  end
+  for _, name in ipairs(after) do
+    cells[#cells + 1] = cell(trial[name])
   end
   for _, name in ipairs(self.params) do
     cells[#cells + 1] = cell(trial.params[name])
@@ -50,7 +58,7 @@ end
 local function begin(self, metrics)
   self.metrics = metrics
   local cells = {}
-  for _, list in ipairs { fixed, self.params, metrics } do
+  for _, list in ipairs { before, self.values, after, self.params, metrics } do
     for _, name in ipairs(list) do
       cells[#cells + 1] = cell(name)
     end
@@ -85,6 +93,12 @@ local function open(self, event)
   end
   file:setvbuf "line"
   self.file, self.params, self.held, self.metrics = file, event.params, {}, nil
+  self.values = { "value" }
+  if #event.objectives > 1 then
+    for k in ipairs(event.objectives) do
+      self.values[k] = "values." .. k
+    end
+  end
   if self.given then
     begin(self, self.given)
   end

@@ -382,7 +382,7 @@ describe("plugins", function()
 
   it("say what their setup did wrong", function()
     for pattern, setup in pairs {
-      ["there is no event \"trail\" %(there are end, run, trial%)"] = function(host)
+      ["there is no event \"trail\" %(there are end, report, run, start, trial%)"] = function(host)
         host:on("trail", print)
       end,
       ["host:sampler wants a function, got a number"] = function(host)
@@ -412,6 +412,39 @@ describe("plugins", function()
       { "run", "begin" }, { "trial", 1 }, { "run", "retry" }, { "trial", 2 }, { "trial", 3 }, { "end", 3 },
     }, seen)
     assert.same({ "plugin 'mine': mind this" }, study.warnings)
+  end)
+
+  it("are told when a trial begins, and of its reports", function()
+    local seen = {}
+    local function note(event)
+      return function(trial, ...)
+        seen[#seen + 1] = { event, trial.number, trial.attempts, trial.state, ... }
+      end
+    end
+    local mine = plugin(function(host)
+      for _, event in ipairs { "start", "report", "trial" } do
+        host:on(event, note(event))
+      end
+      host:on("report", function()
+        error "no"
+      end)
+    end)
+    local ns = { 1, 1 } -- the second has the first one's result
+    local study = assert(run({ mine }, { retry = 1, sampler = { ask = function()
+      local n = table.remove(ns)
+      return n and { n = n } or nil
+    end } }, function(p, report, trial)
+      report(7, { v = 1, deep = { x = "\27y" } })
+      return { v = p.n }, trial.attempts == 1 and { status = "lost" } or nil
+    end))
+    local metrics = { v = 1, ["deep.x"] = "y" }
+    assert.same({
+      { "start", 1, 1, "running" }, { "report", 1, 1, "running", 7, metrics },
+      { "start", 1, 2, "running" }, { "report", 1, 2, "running", 7, metrics }, { "trial", 1, 2, "complete" },
+      { "trial", 2, 0, "complete" },
+    }, seen)
+    assert.equal(1, #study.warnings)
+    assert.matches("^plugin 'mine': its 'report' hook raised: .*no %(2 times%)$", study.warnings[1])
   end)
 
   it("bring samplers, pruners, policies, exporters and sections", function()
@@ -531,6 +564,24 @@ describe("plugins", function()
       local study = assert(run { { "csv", path = dir .. "/no/out.csv" } })
       assert.equal(5, #study:trials "complete")
       assert.matches("plugin 'csv': its 'run' hook raised: .*/no/out.csv cannot be written", study.warnings[1])
+    end)
+
+    it("has a column for each of several objectives, a function among them", function()
+      local path = dir .. "/out.csv"
+      local objective = { { "v", "maximize" }, { function(m)
+        return m.v * 2
+      end, "minimize" } }
+      local study = assert(run({ { "csv", path = path } }, { objective = objective }, function(p)
+        return p.n > 1 and { v = p.n } or nil
+      end))
+      assert.same({}, study.warnings)
+      local lines = {}
+      for line in read(path):gmatch "[^\n]+" do
+        lines[#lines + 1] = line:gsub("^(%d,[%a_]*,[%a_]*,%d),[^,]*", "%1,T")
+      end
+      assert.equal("number,state,reason,attempts,wall_s,values.1,values.2,message,n,v", lines[1])
+      assert.matches('^1,failed,invalid_value,1,T,,,"the program wrote no result[^"]*",1,$', lines[2])
+      assert.equal("3,complete,,1,T,3,6,,3,3", lines[4])
     end)
 
     it("goes on with what a resumed sweep had, as if it had not been interrupted", function()

@@ -37,6 +37,7 @@ local function reported(self, hooks, step, metrics)
     reports[#reports + 1] = { step = step, metrics = flat }
     self:append { type = "report", number = trial.number, attempts = trial.attempts, step = step, metrics = flat }
   end
+  self.registry:fire("report", trial, step, flat)
   local pruner = self.pruner
   if not pruner or hooks.pruned then
     return hooks.pruned
@@ -72,6 +73,7 @@ local function attempt(self, trial, hooks)
   trial.started = self.epoch + core.monotonic()
   self:append(trial)
   hooks.trial, hooks.pruned, hooks.reports, hooks.bytes = trial, false, 0, 0
+  self.registry:fire("start", trial)
   local result, err = self.executor:run(trial, hooks)
   self.handles[trial] = nil
   if not result then

@@ -10,7 +10,7 @@ local M = {}
 M.api = 1
 
 local own_fields = { api = true, name = true, options = true, setup = true, fatal = true }
-local events = { trial = true, run = true, ["end"] = true }
+local events = { start = true, report = true, trial = true, run = true, ["end"] = true }
 local kinds = {
   string = true, number = true, integer = true, boolean = true, table = true, ["function"] = true, any = true,
 }
@@ -199,11 +199,11 @@ local function guarded(self, use, what, f, ...)
 end
 
 --- Calls all hooks of an event. What they raise is a warning; when a plugin is fatal, self.failure too.
----@param event "trial"|"run"|"end"
----@param value any
-function Registry:fire(event, value)
+---@param event "start"|"report"|"trial"|"run"|"end"
+---@param ... any what that event's hooks are given
+function Registry:fire(event, ...)
   for _, hook in ipairs(self._hooks[event]) do
-    guarded(self, hook.use, ("its '%s' hook"):format(event), hook.f, value)
+    guarded(self, hook.use, ("its '%s' hook"):format(event), hook.f, ...)
   end
 end
 
@@ -343,12 +343,14 @@ local function setup_went_well(self)
   end
 end
 
---- event "trial": f(trial) when a trial has ended; "run": f(event), event.type being "begin" (params, the names; jobs;
---- total and journal, a path, if any; resumed: trials of an earlier run are in that), "retry" (trial, delay_s),
---- "stopping" (reason); "end": f(study).
+--- event "start": f(trial) when an attempt of it begins (trial.attempts, from 1), before its program runs; "report":
+--- f(trial, step, metrics) for each report of it, those too that are not kept; "trial": f(trial) when it has ended;
+--- "run": f(event), event.type being "begin" (params, the names; objectives, a list of name and direction; jobs; total
+--- and journal, a path, if any; resumed: trials of an earlier run are in that), "retry" (trial, delay_s), "stopping"
+--- (reason); "end": f(study). A trial that has its result from another one has an end alone.
 function Host:on(event, f)
   if not events[event] then
-    error(("host:on: there is no event %s (there are end, run, trial)"):format(options.show(event)), 2)
+    error(("host:on: there is no event %s (there are end, report, run, start, trial)"):format(options.show(event)), 2)
   end
   register(self, self._registry._hooks[event], want(self, "on", event, f))
 end

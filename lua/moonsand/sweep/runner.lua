@@ -473,11 +473,21 @@ function Runner:resume(journal, only_failed)
   end
 end
 
+-- As a study has them.
+local function objectives_of(goals)
+  local out = {}
+  for i, goal in ipairs(goals) do
+    out[i] = { name = goal.name or "(function)", direction = goal.maximize and "maximize" or "minimize" }
+  end
+  return out
+end
+
 --- Until there is nothing more to do. Raises what a callback raised.
 function Runner:run()
   self.failed_before = self.failed_before or 0
   self.registry:fire("run", {
-    type = "begin", params = self.o.names, total = self:total(), jobs = self.jobs,
+    type = "begin", params = self.o.names, objectives = objectives_of(self.goals), total = self:total(),
+    jobs = self.jobs,
     resumed = self.journal ~= nil and self.journal.resumed, journal = self.journal and self.journal.path,
   })
   if self.registry.failure then
