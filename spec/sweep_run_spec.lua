@@ -160,6 +160,40 @@ describe("a sweep", function()
       assert.equal(5, #study:trials "complete")
     end)
 
+    it("though it ran into its timeout, or was pruned", function()
+      for _, jobs in ipairs { 1, 3 } do
+        local ran = {}
+        local study = assert(run({ sampler = repeating { 1, 2, 1, 2, 1 }, pruner = { report = function()
+          return true
+        end } }, function(p, report)
+          ran[#ran + 1] = p.n
+          moonsand.sleep(0.005)
+          if p.n == 2 then
+            report(1, { v = 1 })
+          end
+          return { v = 1 }, { status = "timeout", reason = "ran for 5 s" }
+        end, jobs))
+        table.sort(ran)
+        assert.same({ 1, 2 }, ran)
+        assert.equal(5, #study)
+        assert.same({ timeout = 3 }, study.failures)
+        assert.same({ "failed", true, "ran for 5 s" }, { study[5].state, study[5].cached, study[5].message })
+        assert.same({ "pruned", true, 1 }, { study[4].state, study[4].cached, #study[4].reports })
+      end
+    end)
+
+    it("but not in another sweep, though its journal is a cache of it", function()
+      local path = os.tmpname()
+      os.remove(path)
+      local function f()
+        return { v = 1 }, { status = "timeout" }
+      end
+      assert(run({ journal = path, max_trials = 1 }, f))
+      local study = assert(run({ cache = { path }, max_trials = 1 }))
+      assert.same({ "complete", nil }, { study[1].state, study[1].cached })
+      os.remove(path)
+    end)
+
     it("but what was lost is no result", function()
       local ran = 0
       local study = assert(run({ sampler = repeating { 1, 1, 1 }, retry = 0 }, function(p)

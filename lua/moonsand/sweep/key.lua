@@ -36,8 +36,14 @@ function M.of(context, canonical, args)
   return assert(core.sha256(all))
 end
 
--- What ran to its end by its own doing would do so again. All else is chance, or the machine's.
-local lasting = { error = true, invalid_value = true, oom = true, output_limit = true }
+-- What ran to its end by its own doing would do so again. A timeout may be the machine's doing, but costs all of its
+-- time again, and who wants that says so (retry, resume = "failed"). All else is chance.
+local lasting = { error = true, invalid_value = true, oom = true, output_limit = true, timeout = true }
+
+-- Can a trial like it have its result? In the same sweep: what is pruned is so by its pruner, beside its other trials.
+local function is_result(trial)
+  return trial.state == "complete" or trial.state == "pruned" or trial.state == "failed" and lasting[trial.reason]
+end
 
 ---@class moonsand.sweep.Cache results by key
 local Cache = {}
@@ -89,7 +95,7 @@ end
 --- Remembers a trial that has ended, when it would end in the same way again.
 ---@param trial table
 function Cache:put(trial)
-  if trial.state ~= "complete" and not (trial.state == "failed" and lasting[trial.reason]) then
+  if not is_result(trial) then
     return
   end
   local key = trial.key

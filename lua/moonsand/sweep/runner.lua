@@ -226,6 +226,9 @@ local function take_from(self, trial, twin)
   if twin.state == "failed" then
     outcome.fail(trial, twin.reason, twin.message)
     return true
+  elseif twin.state == "pruned" then
+    trial.state = "pruned"
+    return true
   end
   trial.state = "complete"
   if twin.brief then -- an objective may look at series, which it does not have
