@@ -355,6 +355,62 @@ describe("plugins", function()
     assert.matches("plugin 'mine': its setup raised: .*no way", err)
   end)
 
+  it("are heard in a journal, too: what they warned of when the sweep ran last", function()
+    local path = dir .. "/j.jsonl"
+    local many = false
+    local mine = plugin(function(host)
+      host:on("trial", function(trial)
+        for i = 1, many and 200 or 0 do
+          host:warn("warning " .. i)
+        end
+        host:warn(trial.number == 2 and "two\27[31m" .. ("x"):rep(5000) or "all")
+      end)
+      host:section(function()
+        error "no section"
+      end)
+      host:on("end", function()
+        local so_far = assert(moonsand.study(path))
+        assert.equal(so_far.meta.stopped, "max_trials")
+        error "no end"
+      end)
+    end)
+    local o = { journal = path, fsync = "never", max_trials = 3 }
+    local study = assert(run({ mine }, o))
+    assert.equal(4, #study.warnings)
+    for i, pattern in ipairs { "^plugin 'mine': all %(2 times%)$", "two %[31mxxx.*xxx", "no section$", "no end$" } do
+      assert.matches(pattern, study.warnings[i])
+    end
+    local kept = assert(moonsand.study(path))
+    assert.same(study.warnings, kept.warnings)
+    assert.equal("max_trials", kept.meta.stopped)
+    assert(kept:report(dir .. "/j.html"))
+    assert.matches("plugin 'mine': all %(2 times%)", (read(dir .. "/j.html"):gsub("\\u0027", "'")))
+    o.resume, o.max_trials, many = true, 4, true
+    assert(run({ mine }, o))
+    kept = assert(moonsand.study(path))
+    assert.equal(101, #kept.warnings)
+    assert.same({ "plugin 'mine': warning 1", "and more" }, { kept.warnings[1], kept.warnings[101] })
+    many, o.max_trials = false, 5
+    assert(run({}, o))
+    assert.same({}, assert(moonsand.study(path)).warnings)
+  end)
+
+  it("in a journal that somebody else wrote: harmless and bounded", function()
+    local list = { '"a\\u001b[31m' .. ("y"):rep(3000) .. '"', "5", '{"x":1}' }
+    for _ = 1, 200 do
+      list[#list + 1] = '"b"'
+    end
+    local path = write("j.jsonl", '{"type":"sweep","version":1,"objective":"v"}\n'
+      .. '{"type":"end","at":1,"warnings":[' .. table.concat(list, ",") .. "]}\n")
+    local warnings = assert(moonsand.study(path)).warnings
+    assert.equal(101, #warnings)
+    assert.matches("^a %[31myyy", warnings[1])
+    assert.is_true(#warnings[1] <= 600)
+    assert.equal("b", warnings[2])
+    write("j.jsonl", '{"type":"sweep","version":1,"objective":"v"}\n{"type":"end","at":1,"warnings":"all"}\n')
+    assert.same({}, assert(moonsand.study(path)).warnings)
+  end)
+
   it("begin anew when the sweep runs again", function()
     local runs = 0
     local mine = plugin(function(host)

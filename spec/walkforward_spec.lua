@@ -333,6 +333,20 @@ describe("walk-forward", function()
     assert.same({ 6, 2, 6, 2 }, lines)
   end)
 
+  it("has what plugins warned of in a part, in its journal too", function()
+    local path = dir .. "/wf.jsonl"
+    local noisy = { api = 1, name = "noisy", setup = function(host)
+      host:on("trial", function(trial)
+        host:warn("at " .. trial.number)
+      end)
+    end }
+    local study = assert(walk { windows = windows { bars = 100, train = 60, test = 40 },
+      sweep = { plugins = { noisy }, journal = path, max_trials = 1 } })
+    assert.same({ "window 1, in-sample: plugin 'noisy': at 1", "window 1, out-of-sample: plugin 'noisy': at 1" },
+      study.warnings)
+    assert.same(study.warnings, assert(moonsand.study(path)).warnings)
+  end)
+
   it("goes on after a window that has no choice, and says so", function()
     local study = assert(walk(nil, function(p)
       return p.from ~= 0 and program(p) or nil

@@ -192,19 +192,14 @@ end
 ---@return moonsand.Error? err
 function M.load(path)
   path = options_.text("path", path, 2)
-  local journal, err = require "moonsand.sweep.journal".load(path)
+  local journals = require "moonsand.sweep.journal"
+  local journal, err = journals.load(path)
   if not journal then
     return nil, err
   end
-  local meta = journal.header or {}
-  for _, record in ipairs(journal.others or {}) do
-    if record.type == "end" then -- of the last run
-      meta.stopped, meta.ended = record.stopped, record.at
-    elseif record.type == "resume" then
-      meta.stopped, meta.ended = nil, nil -- that one has not ended, or not by itself
-    end
-  end
-  local trials, warnings = journal.trials, nil
+  local trials, meta, ended = journal.trials, journal.header or {}, journals.ended(journal)
+  meta.stopped, meta.ended = ended.stopped, ended.at
+  local warnings = ended.warnings
   if meta.walkforward ~= nil then
     local all, whole, said = require "moonsand.study.walk".load(path, journal)
     trials, meta, warnings = all or trials, whole, said

@@ -16,6 +16,7 @@ local key = require "moonsand.sweep.key"
 local options = require "moonsand.options"
 local plugins = require "moonsand.sweep.plugin"
 local pruners = require "moonsand.sweep.pruner"
+local records = require "moonsand.sweep.trial"
 local runners = require "moonsand.sweep.runner"
 local samplers = require "moonsand.sweep.sampler"
 local studies = require "moonsand.study"
@@ -218,6 +219,20 @@ local function reason_of(runner)
   return runner.err and "error" or runner.stopping or runner.no_more
 end
 
+local function note_end(meta, runner)
+  meta.stopped = reason_of(runner)
+  meta.error = runner.err and tostring(runner.err.message) or nil
+end
+
+-- The sweep's own, and what plugins have said until now.
+local function warnings_of(self)
+  local out = { table.unpack(self._warnings) }
+  for _, text in ipairs(self._registry:warnings()) do
+    out[#out + 1] = text
+  end
+  return out
+end
+
 local function make_study(self, runner, header)
   local o = self._o
   local trials = {}
@@ -236,21 +251,18 @@ local function make_study(self, runner, header)
     meta[k] = v
   end
   meta.ended, meta.wall_s = os.time(), core.monotonic() - runner.began
-  meta.stopped = reason_of(runner)
-  meta.error = runner.err and tostring(runner.err.message) or nil
+  note_end(meta, runner)
   meta.journal, meta.kept = o.journal, o.keep
   -- `here` ended in this process, in wall_s; the others count what an earlier run left, too.
   meta.counts = { done = runner.done, here = runner.done - runner.done_before, complete = runner.complete,
     pruned = runner.pruned, failed = runner.failed, cached = runner.cached, failures = runner.failures }
   local study = studies.new {
-    trials = trials, meta = meta, warnings = self._warnings, exporters = self._registry:writers(),
+    trials = trials, meta = meta, warnings = warnings_of(self), exporters = self._registry:writers(),
     failures = not o.keep and runner.failures or nil,
   }
   study.sections = self._registry:write_sections(study)
   self._registry:fire("end", study)
-  for _, text in ipairs(self._registry:warnings()) do -- what the last hooks said, too
-    self._warnings[#self._warnings + 1] = text
-  end
+  study.warnings = warnings_of(self) -- what the last hooks said, too
   return study
 end
 
@@ -300,17 +312,39 @@ local function prepare(self, executor, header, context)
   return runner
 end
 
--- Says in the journal how it ended, and closes it. What was written last must be on the disk, or it is an error.
+-- Says in the journal how it ended.
+local function append_end(runner, stopped, warnings)
+  if runner.journal then
+    runner:append { type = "end", at = os.time(), stopped = stopped, done = runner.done,
+      warnings = records.warnings(warnings) }
+  end
+end
+
+-- What was written last must be on the disk, or it is an error.
 local function close_journal(runner)
   local journal = runner.journal
   if journal then
-    runner:append { type = "end", at = os.time(), stopped = reason_of(runner), done = runner.done }
     runner.journal = nil
     local ok, err = journal:close()
     if not ok and err then
       runner:fail(err)
     end
   end
+end
+
+-- The study; and in the journal how it ended, at once, and again when sections and the last hooks had more to say.
+local function conclude(self, runner, header)
+  local stopped, before = reason_of(runner), warnings_of(self)
+  append_end(runner, stopped, before)
+  local study = make_study(self, runner, header)
+  if table.concat(study.warnings, "\n") ~= table.concat(before, "\n") then
+    append_end(runner, stopped, study.warnings)
+  end
+  close_journal(runner)
+  if runner.err then
+    note_end(study.meta, runner)
+  end
+  return study
 end
 
 --- Runs it, and returns the study. box: a moonsand.Sandbox, or an executor (see moonsand.executors). Blocks while it
@@ -349,8 +383,7 @@ function Sweep:run(box)
     take_up(self, runner, header)
   end
   runner:run()
-  close_journal(runner)
-  local study = make_study(self, runner, header)
+  local study = conclude(self, runner, header)
   err = runner.err or self._registry.failure
   if err then
     return nil, err, study

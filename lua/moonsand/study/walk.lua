@@ -204,6 +204,9 @@ end
 local function read_part(self, entry, part, path, wanted)
   local there, err = journals.load(path)
   if there then
+    for _, warning in ipairs(journals.ended(there).warnings) do
+      self:warn(entry, part, warning)
+    end
     return there
   elseif wanted or err.code ~= "not_found" then
     self:warn(entry, part, tostring(err.message or err))

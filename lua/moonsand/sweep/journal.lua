@@ -219,6 +219,21 @@ function M.load(path, options)
     torn = file:facts().torn }
 end
 
+--- How the last run of the sweep ended.
+---@param journal { others: table[] } of load()
+---@return { at: integer?, stopped: string?, warnings: string[] } empty when it has not ended, or not by itself
+function M.ended(journal)
+  local last = {}
+  for _, record in ipairs(journal.others or {}) do
+    if record.type == "end" then
+      last = record
+    elseif record.type == "resume" then
+      last = {}
+    end
+  end
+  return { at = last.at, stopped = last.stopped, warnings = trials.warnings(last.warnings) or {} }
+end
+
 -- ---- writing --------------------------------------------------------------------------------------------------------
 
 ---@class moonsand.sweep.Journal

@@ -32,6 +32,8 @@ M.max = {
   reports = 10000, -- of a trial
   number = 1 << 40, -- of a trial; as Journal:record() of the core has them
   count = 1 << 53, -- attempts, bytes
+  warnings = 100, -- of a sweep
+  warning = 600, -- bytes
 }
 
 M.states = { waiting = true, running = true, complete = true, pruned = true, failed = true }
@@ -97,6 +99,22 @@ function M.cache(make)
       return value
     end,
   })
+end
+
+--- What a journal keeps of a sweep's warnings, and a study takes from one: harmless lines, and not too many.
+---@param list any
+---@return string[]? nil when there are none
+function M.warnings(list)
+  local out = {}
+  for i = 1, type(list) == "table" and #list or 0 do
+    if #out == M.max.warnings then
+      out[#out + 1] = "and more"
+      break
+    elseif type(list[i]) == "string" then
+      out[#out + 1] = harmless(list[i], M.max.warning)
+    end
+  end
+  return out[1] and out or nil
 end
 
 -- ---- tables ---------------------------------------------------------------------------------------------------------
