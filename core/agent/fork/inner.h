@@ -43,6 +43,17 @@ long put_file(const char *path, const char *text);       /* 0 or a negative errn
 long get_file(const char *path, char *out, size_t size); /* the length, ends with NUL */
 long count_entries(const char *path);
 
+/* maps.c: calls each for every mapping until it says false; 0 or a negative errno */
+struct mapping {
+    uint64_t start, end;
+    bool writable, shared, anonymous;
+    const char *name; /* "" when it has none */
+};
+long maps_each(bool (*each)(const struct mapping *m, void *arg), void *arg);
+
+/* huge.c: makes forks of what was loaded cheaper, where the kernel can */
+void huge_pages(void);
+
 /* walls.c: what is built round a run. Each returns false when it cannot be done, and says so in
  * server.failure. */
 bool wrong(const char *what, long err);
