@@ -19,6 +19,8 @@
 
 #define CREDIT_STEP 65536
 #define KILL_AGAIN_MS 10
+#define DRAIN_NS                                                                                   \
+    UINT64_C(2000000000) /* the container of a host that does not close is not kept for ever */
 
 uint64_t now_ns(void)
 {
@@ -301,6 +303,25 @@ static void forget_run(struct agent *a)
     memset(&a->before, 0, sizeof a->before);
 }
 
+/* What the host was sending when the program ended is taken from it, until it closes the stream,
+ * as it does when it has the record. Podman's conmon passes both ways through a SOCK_SEQPACKET
+ * socket; ended with input unread, it would make Podman read an error (ECONNRESET) before the
+ * packets that are still there: the record would be lost. */
+static void drain_input(struct agent *a)
+{
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    uint64_t until = now_ns() + DRAIN_NS;
+    if ((a->request.flags & MS_FLAG_STDIN) == 0 || a->feed.eof)
+        return;
+    for (uint64_t now = now_ns(); now < until; now = now_ns()) {
+        if (poll(&in, 1, (int)((until - now) / 1000000) + 1) <= 0)
+            continue;
+        ssize_t n = read(STDIN_FILENO, a->in.buf, sizeof a->in.buf);
+        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+            return;
+    }
+}
+
 static void finish(struct agent *a)
 {
     struct counters after = a->before;
@@ -326,8 +347,10 @@ static void finish(struct agent *a)
         frame_number(a, MS_T_REPORTS_DROPPED, a->reports.dropped);
     frame_end(a);
     out_flush(a);
-    if (a->server.pid == 0)
+    if (a->server.pid == 0) {
+        drain_input(a);
         _exit(0);
+    }
     if (after.oom_kills != a->before.oom_kills && a->server.odd == NULL)
         a->server.odd = "oom";
     forget_run(a);

@@ -45,8 +45,7 @@ typedef struct ms_box_events {
 } ms_box_events;
 
 typedef enum ms_box_how {
-    MS_BOX_QUIET,   /* it is about to end by itself */
-    MS_BOX_HANG_UP, /* its agent ends all when we hang up */
+    MS_BOX_HANG_UP, /* its agent ends all when we hang up, and itself after a record */
     MS_BOX_FORCE    /* killed */
 } ms_box_how;
 

@@ -202,9 +202,8 @@ void ms_pool_return(ms_worker *w, ms_worker_use use)
 {
     switch (use) {
     case MS_USE_RECORD:
-        if (ms_pool_one_shot(w->pool)) /* without a fork server it is about to exit by itself */
-            ms_worker_retire(w, MOONSAND_RETIRE_USED, "",
-                             w->box->server ? MS_BOX_HANG_UP : MS_BOX_QUIET);
+        if (ms_pool_one_shot(w->pool))
+            ms_worker_retire(w, MOONSAND_RETIRE_USED, "", MS_BOX_HANG_UP);
         else
             take_back(w);
         return;

@@ -26,8 +26,8 @@ static void give_up_box(moonsand_run *r, ms_worker_use use)
         ms_pool_forget(r->sandbox->pool, r);
     if (r->worker)
         ms_pool_return(r->worker, use);
-    else if (r->box) /* with the agent's record it is about to exit by itself */
-        ms_box_release(r->box, use == MS_USE_RECORD ? MS_BOX_QUIET : MS_BOX_FORCE);
+    else if (r->box)
+        ms_box_release(r->box, use == MS_USE_RECORD ? MS_BOX_HANG_UP : MS_BOX_FORCE);
     r->worker = NULL;
     r->box = NULL;
 }

@@ -36,6 +36,7 @@ typedef struct plan {
     size_t input_len;
     bool check;        /* CHECK first */
     bool input_open;   /* no STDIN_EOF */
+    size_t input_late; /* more of it after FINAL, as what is on its way then */
     int read_after_ms; /* the host does not read before */
     size_t read_size;  /* how much it reads at once; 0: much */
     bool read_slowly;  /* sleeps after each time */
@@ -65,8 +66,9 @@ typedef struct seen {
     ms_agent_final final;
     char stage[16], message[256];
     int errnum;
-    double took; /* from GO to the end of the agent's stdout, seconds */
-    int status;  /* of the agent, as from wait() */
+    double took;     /* from GO to the end of the agent's stdout, seconds */
+    int status;      /* of the agent, as from wait() */
+    bool late_taken; /* all of input_late */
     bool hung;
 } seen;
 
@@ -324,7 +326,7 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
     ms_agent_decoder *d = NULL;
     ms_buf b = {0};
     size_t sent = 0, at = 0; /* of the input; of b */
-    bool eof = false, killed = false;
+    bool eof = false, killed = false, late = false;
     double began = harness_now(), started = 0;
     ms_agent_decoder_new(&d, NULL);
     if (p->raw != NULL)
@@ -335,7 +337,7 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
         double now = harness_now();
         if (s->started && started == 0.0)
             started = now;
-        if (s->started)
+        if (s->started && !s->finished)
             harness_input(p, s, &b, &sent, &eof);
         double ran = started > 0 ? (now - started) * 1000 : -1;
         if (p->kill_after_ms > 0 && ran >= p->kill_after_ms && !killed) {
@@ -346,6 +348,18 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
             close(to);
             to = -1;
         }
+        if (s->finished && to >= 0 && p->input_late > 0 && !late) {
+            char *bytes = calloc(1, p->input_late);
+            ms_buf_free(&b);
+            at = 0;
+            ms_agent_put(&b, MS_F_STDIN, bytes, p->input_late);
+            free(bytes);
+            late = true;
+        } else if (s->finished && to >= 0 && (b.len == 0 || !late)) {
+            s->late_taken = late;
+            close(to);
+            to = -1;
+        }
         bool deaf = s->started && ran < p->read_after_ms;
         struct pollfd f[2] = {{deaf ? -1 : from, POLLIN, 0}, {b.len > 0 ? to : -1, POLLOUT, 0}};
         poll(f, 2, 10);
@@ -353,6 +367,10 @@ static void harness_talk(const plan *p, seen *s, int to, int from)
             ssize_t n = write(to, b.data + at, b.len - at);
             if (n > 0)
                 at += (size_t)n;
+            if (n < 0 && errno == EPIPE) {
+                close(to);
+                to = -1;
+            }
             if (at == b.len || (n < 0 && errno != EAGAIN))
                 b.len = at = 0;
         }

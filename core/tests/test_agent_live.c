@@ -138,6 +138,10 @@ static void test_input(void)
     s = run_plan(&asleep);
     ok(whole(s) && s->final.killed == MS_KILLED_TIMEOUT, "a program that never reads stdin");
     ok(s->credited <= 65536, "gets what a pipe holds");
+    asleep.input_late = 1 << 20;
+    s = run_plan(&asleep);
+    ok(whole(s) && s->late_taken, "what is on its way when the program ends is taken");
+    ok(s->took < 2, "until the stream is closed");
     plan none = {ACT("input", "")};
     s = run_plan(&none);
     is_str(s->out.data, "0 0", "without standard input there is an end of file");
