@@ -292,7 +292,7 @@ void server_settle(struct agent *a)
         retire(a, s->odd, last_words(s));
     if (s->init_pid == 0 || (s->served && !s->gone))
         return;
-    if (s->tier == MS_TIER_LANDLOCK)
+    if (s->tier != MS_TIER_NAMESPACES)
         clean_up(a);
     struct snapshot now;
     snapshot_take(a, &now);

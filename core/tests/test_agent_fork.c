@@ -667,6 +667,31 @@ static void test_queues(void)
     harness_refuses_landlock = false;
 }
 
+/* A container for one run needs no walls of its own within: its modules are loaded all the same. */
+static void test_no_tier(void)
+{
+    host h;
+    server_plan p = {.preload = {"json"}, .tier_lowest = MS_TIER_NONE};
+    harness_refuses_namespaces = harness_refuses_landlock = true;
+    if (!ok(host_open(&h, &p), "a server with neither namespaces nor Landlock"))
+        diag("%s: %s", h.s.stage, h.s.message);
+    is_int(h.tier, MS_TIER_NONE, "its tier");
+    is_str(h.namespaces, "", "and namespaces");
+    host_python(&h, "import os, sys\n"
+                    "print('json' in sys.modules, [l.split()[1] for l in open('/proc/self/status')\n"
+                    "    if l[:7] in ('CapBnd:', 'NoNewPr', 'Seccomp')][:3])\n"
+                    "if os.fork() == 0:\n    import time; time.sleep(60)\n");
+    ok(is(&h, 0, "True ['0000000000000000', '1', '2']\n"), "a run");
+    is_int(h.s.final.stragglers, 1, "what it leaves is ended");
+    is_int(h.s.final.landlocked, 0, "there was no Landlock");
+    host_close(&h);
+    p.tier_lowest = MS_TIER_LANDLOCK;
+    ok(!host_open(&h, &p) && strcmp(h.s.stage, "isolation") == 0,
+       "but not where runs are to be kept apart: %s", h.s.message);
+    host_close(&h);
+    harness_refuses_namespaces = harness_refuses_landlock = false;
+}
+
 static int by_size(const void *a, const void *b)
 {
     double d = *(const double *)a - *(const double *)b;
@@ -721,6 +746,7 @@ int main(int argc, char **argv)
         test_lua();
         test_hostile(MS_TIER_NAMESPACES);
         test_queues();
+        test_no_tier();
         harness_refuses_namespaces = true;
         test_tier(MS_TIER_LANDLOCK, "");
         test_hostile(MS_TIER_LANDLOCK);

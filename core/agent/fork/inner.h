@@ -19,7 +19,7 @@ struct server {
     bool served, proven, landlocked;
     int32_t pid, init_pid;
     uint32_t uid, gid; /* a new user namespace knows no name for them until it is told */
-    int ruleset;       /* Landlock tier: for P to enter; -1 none */
+    int ruleset;       /* for P to enter, where it is landlocked without namespaces */
     long descriptors;
     struct control_failed failure;
 };
@@ -58,7 +58,7 @@ void huge_pages(void);
  * server.failure. */
 bool wrong(const char *what, long err);
 bool walls_namespaces(void);     /* in I, for all that follows */
-bool walls_landlock_ready(void); /* in I: what P will need */
+bool walls_landlock_ready(void); /* in I: what P will need; tier NONE: what there is */
 long walls_landlock_enter(void); /* in P: 0 or a negative errno */
 void offer_to_oom_killer(void);
 

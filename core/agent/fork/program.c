@@ -108,7 +108,7 @@ void step_aside(void)
     (void)raw(umask, 022);
     /* Not readable to others was the server; the program may look at itself. */
     (void)raw(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    if (server.tier == MS_TIER_LANDLOCK) {
+    if (server.tier != MS_TIER_NAMESPACES) {
         offer_to_oom_killer();
         if (walls_landlock_enter() < 0)
             raw_exit(1);

@@ -99,7 +99,8 @@ static void init(void)
         if (!walls_landlock_ready())
             raw_exit(1);
     }
-    if (!server.proven && !walls_hold())
+    /* Nothing is promised of a run that has nobody to be kept from. */
+    if (server.tier != MS_TIER_NONE && !server.proven && !walls_hold())
         raw_exit(1);
     server.proven = true;
     int copy = fork();
@@ -160,12 +161,11 @@ static void choose(uint32_t tier)
 /* True: to be tried again, with less. */
 static bool less(void)
 {
-    if (server.served || server.tier != MS_TIER_NAMESPACES ||
-        server.config.tier_lowest >= MS_TIER_NAMESPACES)
+    if (server.served || server.tier <= server.config.tier_lowest)
         return false;
     server.failure.err = 0;
     server.proven = server.landlocked = false;
-    choose(MS_TIER_LANDLOCK);
+    choose(server.tier - 1);
     return true;
 }
 

@@ -192,13 +192,15 @@ bool walls_namespaces(void)
 
 bool walls_landlock_ready(void)
 {
-    bool scoped = false;
-    long ruleset = server.config.landlock_abi > 0 ? landlock_rules(&scoped) : -38;
+    bool scoped = false, needed = server.tier == MS_TIER_LANDLOCK;
+    if (server.config.landlock_abi == 0)
+        return !needed || wrong("landlock", -38);
+    long ruleset = landlock_rules(&scoped);
     if (ruleset < 0)
         return wrong("landlock", ruleset);
     server.ruleset = (int)ruleset;
     server.landlocked = true;
-    return scoped || wrong("landlock scopes", -95);
+    return scoped || !needed || wrong("landlock scopes", -95);
 }
 
 long walls_landlock_enter(void)
@@ -206,7 +208,7 @@ long walls_landlock_enter(void)
     long r = no_core();
     if (r == 0)
         r = no_capabilities();
-    if (r == 0)
+    if (r == 0 && server.landlocked)
         r = raw(landlock_restrict_self, server.ruleset, 0);
     return r == 0 ? filter() : r;
 }
