@@ -192,7 +192,8 @@ static void on_failed(struct agent *a, const struct control_failed *f)
     }
     const char *name = errno_name(f->err, number, sizeof number);
     (void)snprintf(text, sizeof text, "%.63s: %s", f->what, name);
-    give_up(a, "server", "isolation", f->err, text);
+    /* "isolation" would be taken for what this machine can never do. */
+    give_up(a, "server", control_passing(f->err) ? "limit" : "isolation", f->err, text);
 }
 
 bool server_event(struct agent *a)

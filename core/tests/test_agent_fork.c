@@ -677,10 +677,11 @@ static void test_no_tier(void)
         diag("%s: %s", h.s.stage, h.s.message);
     is_int(h.tier, MS_TIER_NONE, "its tier");
     is_str(h.namespaces, "", "and namespaces");
-    host_python(&h, "import os, sys\n"
-                    "print('json' in sys.modules, [l.split()[1] for l in open('/proc/self/status')\n"
-                    "    if l[:7] in ('CapBnd:', 'NoNewPr', 'Seccomp')][:3])\n"
-                    "if os.fork() == 0:\n    import time; time.sleep(60)\n");
+    host_python(&h,
+                "import os, sys\n"
+                "print('json' in sys.modules, [l.split()[1] for l in open('/proc/self/status')\n"
+                "    if l[:7] in ('CapBnd:', 'NoNewPr', 'Seccomp')][:3])\n"
+                "if os.fork() == 0:\n    import time; time.sleep(60)\n");
     ok(is(&h, 0, "True ['0000000000000000', '1', '2']\n"), "a run");
     is_int(h.s.final.stragglers, 1, "what it leaves is ended");
     is_int(h.s.final.landlocked, 0, "there was no Landlock");
@@ -690,6 +691,32 @@ static void test_no_tier(void)
        "but not where runs are to be kept apart: %s", h.s.message);
     host_close(&h);
     harness_refuses_namespaces = harness_refuses_landlock = false;
+}
+
+/* What is used up for a moment makes no run's walls weaker, and is no reason to give them up. */
+static void test_used_up(void)
+{
+    static const char refuse[] = /* clone3, in the server: EAGAIN, or whatever %d is */
+        "import ctypes, struct\n"
+        "code = b''.join(struct.pack('HBBI', *i) for i in ((0x20, 0, 0, 0), (0x15, 0, 1, 435),\n"
+        "    (6, 0, 0, 0x50000 + %d), (6, 0, 0, 0x7fff0000)))\n"
+        "c = ctypes.create_string_buffer(code)\n"
+        "p = ctypes.create_string_buffer(struct.pack('HP', 4, ctypes.addressof(c)))\n"
+        "assert ctypes.CDLL(None).prctl(22, 2, p, 0, 0) == 0\n";
+    static const int passing[] = {EAGAIN, ENOMEM, ENFILE, EMFILE};
+    char script[512];
+    host h;
+    server_plan p = {.script = script};
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        snprintf(script, sizeof script, refuse, passing[i]);
+        ok(!host_open(&h, &p) && strcmp(h.s.stage, "limit") == 0, "%s: %s", h.s.stage, h.s.message);
+        is_int(h.s.errnum, passing[i], "why");
+        host_close(&h);
+    }
+    snprintf(script, sizeof script, refuse, ENOSPC);
+    ok(host_open(&h, &p), "a limit that stays");
+    is_int(h.tier, MS_TIER_LANDLOCK, "leaves the tier below");
+    host_close(&h);
 }
 
 static int by_size(const void *a, const void *b)
@@ -747,6 +774,7 @@ int main(int argc, char **argv)
         test_hostile(MS_TIER_NAMESPACES);
         test_queues();
         test_no_tier();
+        test_used_up();
         harness_refuses_namespaces = true;
         test_tier(MS_TIER_LANDLOCK, "");
         test_hostile(MS_TIER_LANDLOCK);

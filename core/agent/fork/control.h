@@ -90,6 +90,14 @@ struct control_gone {
     uint64_t cpu_ns, memory_peak;
 };
 
+/* Whether another try may go well: something was used up for the moment. (ENOSPC is none of these:
+ * it is what a limit on namespaces gives, which most often is 0.) */
+static inline int control_passing(int err)
+{
+    return err == 11 /* EAGAIN */ || err == 12 /* ENOMEM */ || err == 23 /* ENFILE */ ||
+           err == 24 /* EMFILE */;
+}
+
 struct control_failed {
     uint32_t type;
     int32_t err;

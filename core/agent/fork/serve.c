@@ -161,7 +161,8 @@ static void choose(uint32_t tier)
 /* True: to be tried again, with less. */
 static bool less(void)
 {
-    if (server.served || server.tier <= server.config.tier_lowest)
+    if (server.served || server.tier <= server.config.tier_lowest ||
+        control_passing(server.failure.err))
         return false;
     server.failure.err = 0;
     server.proven = server.landlocked = false;
