@@ -83,6 +83,11 @@ describe("what is loaded beforehand", function()
       ("x"):rep(201) } do
       refused({ mode = "fork", preload = { "os", bad } }, "preload", "entry 2", "numpy")
     end
+    local many = {}
+    for i = 1, 65 do
+      many[i] = "m" .. i
+    end
+    refused({ mode = "fork", preload = many }, "preload", "at most 64", "65")
     refused({ mode = "fork", preload = "numpy" }, "preload", "list")
     refused({ mode = "fork", preload = { numpy = true } }, "preload", "list")
     refused({ mode = "fork", preload = { "os", nil, "sys" } }, "preload", "list")

@@ -30,6 +30,24 @@ static bool plain_word(const char *s)
     return n > 0 && n <= NAME_MAX_BYTES && s[n] == '\0' && s[0] != '-' && s[0] != '.';
 }
 
+/* As plain_word(), but with the letters beyond ASCII that Python's names may have. */
+static bool module_name(const char *s)
+{
+    char plain[NAME_MAX_BYTES + 1];
+    size_t n = strlen(s);
+    if (n >= sizeof plain)
+        return false;
+    for (size_t i = 0; i < n;) {
+        size_t step = ms_utf8_step((const unsigned char *)s + i, n - i);
+        if (step == 0)
+            return false;
+        for (size_t end = i + step; i < end; i++)
+            plain[i] = (unsigned char)s[i] < 0x80 ? s[i] : 'x';
+    }
+    plain[n] = '\0';
+    return plain_word(plain);
+}
+
 static int bad_word(const char *what, const char *given, const char *want, moonsand_error **err)
 {
     char shown[128];
@@ -64,7 +82,7 @@ static int resolve_preload(ms_warm *w, const moonsand_sandbox_options *o, moonsa
         return ms_fail_nomem(err);
     for (size_t i = 0; i < o->preload_count; i++) {
         const char *name = o->preload[i] ? o->preload[i] : "";
-        if (!plain_word(name))
+        if (!module_name(name))
             return bad_word("preload", name, "names of modules", err);
         if (!(w->preload[i] = ms_strdup(name)))
             return ms_fail_nomem(err);

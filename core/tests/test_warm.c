@@ -43,6 +43,8 @@ static void test_defaults(void)
 static void test_misuse(void)
 {
     static const char *const names[] = {"numpy", "matplotlib.pyplot"}, *const bad[] = {"os; x"},
+                             *const more[] = {"gr\xc3\xb6\xc3\x9f" "e.\xe5\x90\x8d"},
+                             *const cut[] = {"gr\xc3"}, *const quoted[] = {"gr\xc3\xb6 x"},
                              *const none[] = {NULL};
     moonsand_sandbox_options plain = MOONSAND_SANDBOX_OPTIONS_INIT, o = plain;
     o.preload = names;
@@ -53,6 +55,12 @@ static void test_misuse(void)
     o.preload = bad;
     o.preload_count = 1;
     resolves(&o, "os; x", "a module with code in its name");
+    o.preload = more;
+    resolves(&o, NULL, "a module with letters beyond ASCII");
+    o.preload = cut;
+    resolves(&o, "preload", "which must be UTF-8");
+    o.preload = quoted;
+    resolves(&o, "preload", "and letters only");
     o.preload = none;
     resolves(&o, "preload", "a module without a name");
     o.preload_count = 65;

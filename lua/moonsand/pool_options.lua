@@ -6,6 +6,7 @@ local program = require "moonsand.program"
 local M = {}
 
 M.most = 1024 -- containers of a pool, the core's limit
+M.most_modules = 64 -- to load beforehand, the core's, too
 
 --- A number of containers, or "auto".
 ---@return integer|"auto"
@@ -36,6 +37,10 @@ local function modules(name, value, level)
       error(("option '%s' %s; entry %d is %s"):format(name, wanted, i, options.show(word)), level + 1)
     end
     out[i] = word
+  end
+  if #out > M.most_modules then
+    error(("option '%s' %s, at most %d; it has %d. A preload_script can import more"):format(
+      name, wanted, M.most_modules, #out), level + 1)
   end
   for key in pairs(value) do
     if math.type(key) ~= "integer" or key < 1 or key > #out then
