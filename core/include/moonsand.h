@@ -428,7 +428,9 @@ typedef struct moonsand_sandbox_options {
     /* warm: containers that are ready before a run asks for one */
     moonsand_mode mode;      /* [container] */
     uint32_t workers;        /* [container mode: 0, a container is made for each run; fork mode: 1]
-                              * containers kept ready; at most MOONSAND_WORKERS_MAX */
+                              * containers kept ready; at most MOONSAND_WORKERS_MAX, and no more
+                              * than fit four fifths of the machine's memory. So many live at once
+                              * at most, those with a run too: other runs wait */
     const char *language;    /* ["python"] or "lua": of the fork server */
     const char *interpreter; /* ["python3"; "lua5.4"] its program: one word, found in PATH */
     const char *const *preload; /* names of modules that are imported before a run comes */
@@ -489,7 +491,8 @@ typedef struct moonsand_pool_stats {
 MOONSAND_EXTERN int moonsand_sandbox_pool_stats(const moonsand_sandbox *sandbox,
                                                 moonsand_pool_stats *stats, moonsand_error **err);
 /* Another number of workers, at least 1. Fewer: idle ones go at once, busy ones after their run.
- * INVALID for a sandbox that was made without workers. */
+ * INVALID for a sandbox that was made without workers, UNSUPPORTED when the machine's memory does
+ * not hold so many. */
 MOONSAND_EXTERN int moonsand_sandbox_pool_resize(moonsand_sandbox *sandbox, uint32_t workers,
                                                  moonsand_error **err);
 

@@ -66,6 +66,7 @@ void ms_pool_forget(ms_pool *p, moonsand_run *r)
 /* ---- counting ------------------------------------------------------------------------------ */
 
 typedef struct tally {
+    uint32_t live;                 /* containers, whatever they do */
     uint32_t starting, idle, busy; /* busy: or returning; 0 where each run has its own */
     uint32_t idle_last, busy_last; /* of these, in their last part */
 } tally;
@@ -98,6 +99,7 @@ static tally count(const ms_pool *p)
     for (const ms_worker *w = p->first; w; w = w->next) {
         moonsand_retire_reason reason;
         bool last = age_of(p, w, &reason) != 0;
+        t.live += w->box != NULL;
         if (w->state == MS_WORKER_STARTING) {
             t.starting++;
         } else if (w->state == MS_WORKER_IDLE) {
@@ -372,7 +374,8 @@ static bool start(ms_pool *p)
 {
     tally t = count(p);
     uint32_t want = target(p), last = t.idle_last + t.busy_last, all = t.starting + t.idle + t.busy;
-    if (all - last >= want || all >= want + 1 || ms_now_ns() < start_at(p))
+    /* At most so many live: the others wait until one ends, which is another turn. */
+    if (all - last >= want || all >= want + 1 || t.live >= p->most || ms_now_ns() < start_at(p))
         return false;
     if (!ms_worker_start(p)) {
         back_off(p);
@@ -438,6 +441,29 @@ void ms_pool_turn(ms_pool *p)
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
+/* Containers are not alone on their machine, so they get four fifths of its memory; one may always
+ * be. */
+static uint32_t most_of(const moonsand_sandbox *s)
+{
+    uint64_t machine = s->engine->facts.memory_bytes;
+    if (!machine)
+        return UINT32_MAX; /* the engine does not tell */
+    uint64_t n = (machine / 5 * 4 + machine % 5 * 4 / 5) / s->limits.memory_bytes;
+    return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static int check_fits(const ms_pool *p, uint32_t workers, moonsand_error **err)
+{
+    const moonsand_sandbox *s = p->sandbox;
+    if (workers <= p->most)
+        return 0;
+    return ms_fail(err, MOONSAND_E_UNSUPPORTED,
+                   "%u containers with %llu MiB of memory each do not fit four fifths of the "
+                   "machine's %llu MiB: give at most %u, or each of them less memory",
+                   workers, (unsigned long long)(s->limits.memory_bytes >> 20),
+                   (unsigned long long)(s->engine->facts.memory_bytes >> 20), p->most);
+}
+
 int ms_pool_new(ms_pool **out, moonsand_sandbox *sandbox, moonsand_error **err)
 {
     ms_pool *p = *out = ms_calloc(1, sizeof *p);
@@ -445,6 +471,9 @@ int ms_pool_new(ms_pool **out, moonsand_sandbox *sandbox, moonsand_error **err)
         return ms_fail_nomem(err);
     p->sandbox = sandbox;
     p->wanted = sandbox->warm.workers;
+    p->most = most_of(sandbox);
+    if (check_fits(p, p->wanted, err))
+        return -1; /* freed with the sandbox */
     ms_pool_turn_soon(p);
     return 0;
 }
@@ -487,6 +516,8 @@ int moonsand_sandbox_pool_resize(moonsand_sandbox *sandbox, uint32_t workers, mo
     if (workers < 1 || workers > MOONSAND_WORKERS_MAX)
         return ms_fail(err, MOONSAND_E_INVALID, "workers is %u; give a value from 1 to %d", workers,
                        MOONSAND_WORKERS_MAX);
+    if (check_fits(p, workers, err))
+        return -1;
     p->wanted = workers;
     ms_pool_turn_soon(p);
     return 0;

@@ -49,6 +49,7 @@ struct ms_pool {
     moonsand_run *queue, *queue_last; /* waiting, oldest first */
     uint32_t waiting;
     uint32_t wanted;
+    uint32_t most; /* containers that may live at once, for the memory of their machine */
     bool closed; /* the sandbox's handle is gone: only what its runs need is kept */
     bool in_turn;
     ms_timer tick;

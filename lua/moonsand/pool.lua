@@ -114,10 +114,13 @@ function M.new(raw, engine, want, on_pool)
   return self
 end
 
---- Numbers, at this moment. mode: "container" or "fork", that of the runs ("container" when forks cannot be had);
---- workers: how many there should be; ready, busy, starting: how many there are; waiting: runs that wait for one;
---- runs: how many were handed out; retired: reason -> how many; hand_out: how long runs waited for a worker, p50_s,
---- p99_s and max_s; refill: from a worker's start until it was ready, p50_s and max_s; both of the last 1024.
+--- Numbers, at this moment. mode: "container" or "fork", that of the runs ("container" when forks cannot be had:
+--- fell_back is then true); tier: what keeps forks apart, "namespaces" or "landlock", else, and until the first is
+--- ready, "none"; workers: how many there should be; ready, busy, starting: how many there are; retiring: how many of
+--- the busy ones go after their run, because fewer are wanted; waiting: runs that wait for one; runs: how many were
+--- handed out; failed: containers that could not be made ready; retired: reason -> how many; hand_out: how long runs
+--- waited for a worker; refill: from a worker's start until it was ready. Both have count, since the sandbox was made,
+--- and of the last 1024 p50_s, p99_s and max_s, in seconds.
 --- Raises when the sandbox is closed, and what on_pool raised.
 ---@return table
 function Pool:stats()
@@ -152,16 +155,25 @@ function Pool:wait_ready(seconds)
 end
 
 --- Another number of workers, or "auto". Those that are too many go when they have no run; new ones are started.
---- Raises when the sandbox is closed, and what on_pool raised.
+--- Raises when the sandbox is closed, and what on_pool raised. nil and an error with code "unsupported", and nothing
+--- has changed, when so many do not fit four fifths of the machine's memory.
 ---@param workers integer|"auto"
+---@return true? ok, moonsand.Error? err
 function Pool:resize(workers)
   workers = pool_options.workers("workers", workers, 2)
   self:_raise()
   if not self._raw:is_open() then
     error("attempt to use a closed pool", 2)
   end
+  if workers ~= "auto" then
+    local ok, err = self._raw:pool_resize(workers)
+    if not ok then
+      return nil, err
+    end
+  end
   self._share:change(workers)
   open_gates(self)
+  return true
 end
 
 --- The sandbox goes.

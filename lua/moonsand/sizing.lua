@@ -1,8 +1,6 @@
 --- How many workers fit a machine, and how many threads fit a run. Plain arithmetic: no engine is asked.
 local M = {}
 
--- Containers are not alone on their machine: the engine, the controller and the page cache want memory, too.
-local memory_part = 0.8
 local tiny = 1e-9 -- 0.1 ten times is not quite 1
 
 ---@class moonsand.Want
@@ -17,7 +15,9 @@ local tiny = 1e-9 -- 0.1 ten times is not quite 1
 ---@param wants moonsand.Want[]
 ---@return integer[] counts in the order of wants
 function M.share(machine, wants)
-  local cpus, memory = machine.cpus, machine.memory_bytes * memory_part
+  -- Containers are not alone on their machine: the engine, the controller and the page cache want memory, too. The
+  -- core refuses a pool that is larger than four fifths of it, and counts in whole bytes.
+  local cpus, memory = machine.cpus, machine.memory_bytes * 4 // 5
   local counts = {}
   for i, want in ipairs(wants) do
     counts[i] = want.workers == "auto" and 1 or want.workers
