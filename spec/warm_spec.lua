@@ -112,6 +112,56 @@ E.each(describe, "fork mode", function(kind)
     assert.is_true(box.pool:stats().retired.runs >= 1)
   end)
 
+  it("replaces a container after so long, with runs and without", function()
+    local box <close> = E.box(kind, with { mode = "fork", max_age = 1 })
+    local _, first = out_of(box, "pass")
+    local due = moonsand.monotonic() + ready_s
+    while box.pool:stats().retired.age < 2 do -- nobody runs anything meanwhile
+      assert.is_true(moonsand.monotonic() < due)
+      assert(box.engine:wait(0.1))
+      assert(box.engine:step())
+    end
+    local _, second = out_of(box, "import time; time.sleep(1.5)") -- it goes on although its container is too old
+    assert.are_not.equal(first.container, second.container)
+    local _, third = out_of(box, "pass")
+    assert.are_not.equal(second.container, third.container)
+    assert.equal(0, box.pool:stats().failed)
+  end)
+
+  it("tells of those that go after their run, because fewer are wanted", function()
+    local box <close> = E.box(kind, with { mode = "fork", workers = 2 })
+    assert(box.pool:wait_ready(ready_s))
+    local handles = {}
+    for i = 1, 2 do
+      handles[i] = assert(box:start { code = "import time; time.sleep(1)" })
+    end
+    while box.pool:stats().busy < 2 do
+      assert(box.engine:wait(1))
+      assert(box.engine:step())
+    end
+    assert.equal(0, box.pool:stats().retiring)
+    box.pool:resize(1)
+    assert.equal(1, box.pool:stats().retiring)
+    for i = 1, 2 do
+      assert.equal("ok", assert(handles[i]:wait()).status)
+    end
+    assert(box.pool:wait_ready(ready_s))
+    while box.pool:stats().retired.resized < 1 or box.pool:stats().ready < 1 do
+      assert(box.engine:wait(1))
+      assert(box.engine:step())
+    end
+    local s = box.pool:stats()
+    assert.same({ 1, 1, 0, 0 }, { s.workers, s.ready, s.busy, s.retiring })
+  end)
+
+  it("loads modules with letters beyond ASCII in their names", function()
+    local box <close> = E.box(kind, with { mode = "fork", preload = { "größe" } })
+    local ok, err = box.pool:wait_ready(ready_s)
+    assert.is_nil(ok) -- the image has none, which only the interpreter can tell
+    assert.equal("exec", err.code)
+    assert.matches("No module named 'größe'", err.message, 1, true)
+  end)
+
   it("is had with what is required, or refused", function()
     local box <close> = E.box(kind, with { mode = "fork", require = "namespaces" })
     local r, err = box:run { code = "pass" }
