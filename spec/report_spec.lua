@@ -402,6 +402,51 @@ describe("a report", function()
     assert.equal(best, study.trials[data.numbers[data.best + 1]].value)
   end)
 
+  it("has the best, however many others are wanted, and room for others than the best so far", function()
+    local trials = {}
+    for i = 1, 300 do
+      trials[i] = trial { number = i, value = i, values = { i, 300 - i } }
+      trials[i].value = nil
+    end
+    local _, data = written({ trials = trials, meta = { objective = { { "a", "maximize" }, { "b", "maximize" } } },
+      pareto = function()
+        return trials
+      end }, { max_trials = 50 })
+    assert.equal(50, data.rows)
+    assert.equal(300, data.numbers[data.best + 1])
+    trials = {}
+    for i = 1, 1000 do
+      trials[i] = trial { number = i, value = i }
+    end
+    _, data = written({ trials = trials }, { max_trials = 100 })
+    assert.same({ 1, 1000, 100 }, { data.numbers[1], data.numbers[100], data.rows })
+    local gap, last = 0, 0
+    for _, number in ipairs(data.numbers) do
+      gap, last = math.max(gap, number - last), number
+    end
+    assert.is_true(gap <= 30, gap)
+    assert.matches("the best, many a one that was the best so far", data.notes[1], 1, true)
+  end)
+
+  it("has room for so many texts of programs", function()
+    local trials = {}
+    for i = 1, 2000 do
+      local metrics = { few = "x" .. i % 5 }
+      for k = 1, 100 do
+        metrics["m" .. k] = ("%d of %d "):format(k, i) .. ("x"):rep(200)
+      end
+      trials[i] = trial { number = i, metrics = metrics, params = { own = "param " .. i } }
+    end
+    local _, data = written { trials = trials }
+    assert.is_true(#read() < 8e6, #read())
+    assert.equal(2000, #column(data, "own").labels)
+    assert.equal(5, #column(data, "few").labels)
+    local labels = column(data, "m1").labels
+    assert.same({ 1001, "(others)", 1000 }, { #labels, labels[1001], column(data, "m1").values[2000] })
+    assert.same({ "(others)" }, column(data, "m99").labels)
+    assert.matches("different texts", data.notes[1], 1, true)
+  end)
+
   it("stays small with 20,000 trials and with as many metrics as a program likes", function()
     local _, data = written(stand_in.new(20000))
     assert.equal(20000, data.rows)

@@ -1,4 +1,6 @@
 --- Which trials of a long study a page gets, and which of them is the best.
+local thin = require "moonsand.sweep.trial".thin
+
 local M = {}
 
 --- The number that a trial is judged by; nil when it has none or is not complete.
@@ -50,36 +52,48 @@ function M.ranked(trials, direction)
   return out
 end
 
---- At most `max` trials in their order: those that somebody asked for, each that was the best so far when it came, a
---- quarter for the best, and an even share of the others. So the line of the best is the true one.
+-- Each that was the best when it came.
+local function records_of(trials, direction)
+  local out, better, best = {}, M.better(direction), nil
+  for _, trial in ipairs(trials) do
+    local score = M.score(trial)
+    if score and (not best or better(score, best)) then
+      best = score
+      out[#out + 1] = trial
+    end
+  end
+  return out
+end
+
+--- At most `max` trials in their order: those that are wanted, as many of them as there is room for; a quarter at most
+--- for those that were the best so far when they came, so that the line of the best is the true one; a quarter for the
+--- best; and an even share of the others.
 ---@param trials table[] in order
 ---@param ranked table[] M.ranked(trials)
 ---@param direction string?
 ---@param max integer
----@param wanted table<table, true>
+---@param wanted table[] the one that must not be missing first
 ---@return table[]
+---@return boolean every is each there that was the best so far?
 function M.fewer(trials, ranked, direction, max, wanted)
   if #trials <= max then
-    return trials
+    return trials, true
   end
-  local keep, n, better, best = {}, 0, M.better(direction), nil
+  local keep, n = {}, 0
   local function take(trial)
     if not keep[trial] and n < max then
       keep[trial], n = true, n + 1
     end
   end
-  for trial in pairs(wanted) do
+  for _, trial in ipairs(wanted) do
     take(trial)
   end
   take(ranked[1] or trials[1])
-  for _, trial in ipairs(trials) do
-    local score = M.score(trial)
-    if score and (not best or better(score, best)) then
-      best = score
-      take(trial)
-    end
+  local records, quarter = records_of(trials, direction), math.max(2, max // 4)
+  for _, trial in ipairs(thin(records, quarter)) do
+    take(trial)
   end
-  for i = 1, math.min(#ranked, max // 4) do
+  for i = 1, math.min(#ranked, quarter) do
     take(ranked[i])
   end
   local rest, others = max - n, {}
@@ -97,7 +111,7 @@ function M.fewer(trials, ranked, direction, max, wanted)
       out[#out + 1] = trial
     end
   end
-  return out
+  return out, #records <= quarter
 end
 
 return M

@@ -19,6 +19,9 @@ M.longest_name, M.longest_label = 80, 120
 -- Nobody picks from a list of more columns than `most`.
 local cells, fewest, most_columns = 1000000, 12, 200
 
+-- Texts: what they take in all, in bytes, and how many different ones of one metric. Then they are "(others)".
+local most_bytes, most_labels, others = 4000000, 1000, "(others)"
+
 local function label(value, exact)
   if type(value) == "string" then
     return text.harmless(value, M.longest_label)
@@ -89,8 +92,13 @@ local function literal(value, shown)
   return value - value == 0 and (whole and shown .. ".0" or shown) or nil
 end
 
-local function of_labels(values, n, exact)
+local function of_labels(values, n, exact, room)
   local labels, json, place, out, plain = {}, {}, {}, {}, true
+  local most, rest = exact and n or most_labels, nil
+  local function add(shown, written)
+    labels[#labels + 1], json[#labels + 1] = shown, written and encode.string(written) or "null"
+    return #labels - 1
+  end
   for row = 1, n do
     local value = values[row]
     local at = -1
@@ -99,9 +107,12 @@ local function of_labels(values, n, exact)
       local written = exact and literal(value, shown)
       local key = written or shown
       at = place[key]
-      if not at then
-        at = #labels
-        labels[at + 1], json[at + 1], place[key] = shown, written and encode.string(written) or "null", at
+      if not at and (#labels >= most or room.bytes < #shown) then
+        rest = rest or add(others)
+        at, plain, room.over = rest, false, true
+      elseif not at then
+        at = add(shown, written)
+        place[key], room.bytes = at, room.bytes - #shown
         plain = plain and type(value) == "string" and written
       end
     end
@@ -113,13 +124,20 @@ local function of_labels(values, n, exact)
   }
 end
 
+--- For the columns of one page.
+---@return { bytes: integer, over: boolean? } room bytes for more texts; over: some are not there
+function M.room()
+  return { bytes = most_bytes }
+end
+
 --- One column of the values, of which some may be missing.
 ---@param name string
 ---@param kind string
 ---@param values table<integer, any>
 ---@param n integer rows
+---@param room { bytes: integer } of M.room(); changed
 ---@return table? column nil when there is no value at all
-function M.column(name, kind, values, n)
+function M.column(name, kind, values, n, room)
   local numbers, some = true, false
   for row = 1, n do
     local value = values[row]
@@ -134,7 +152,7 @@ function M.column(name, kind, values, n)
   if not some then
     return nil
   end
-  local column = (numbers and of_numbers or of_labels)(values, n, kind == "param")
+  local column = (numbers and of_numbers or of_labels)(values, n, kind == "param", room)
   column.name, column.kind = text.harmless(name, M.longest_name), kind
   if kind == "param" and column.name ~= name then
     column.renamed = true
@@ -203,14 +221,14 @@ local costs = {
 function M.build(trials, objectives, params)
   local n, out, notes, taken = #trials, {}, {}, {}
   local most = math.min(most_columns, math.max(fewest, cells // math.max(n, 1)))
-  local left, all_params = 0, true
+  local left, all_params, room = 0, true, M.room()
   local function add(name, kind, values)
     if #out >= most then
       left = left + 1
       all_params = all_params and kind ~= "param"
       return
     end
-    out[#out + 1] = M.column(name, kind, values, n)
+    out[#out + 1] = M.column(name, kind, values, n, room)
   end
   for i, objective in ipairs(objectives) do
     local values = {}
@@ -237,8 +255,11 @@ function M.build(trials, objectives, params)
       add(name, "metric", pick(trials, "metrics", name))
     end
   end
+  if room.over then
+    notes[1] = ('There are more different texts than this page has room for; "%s" stands for the rest.'):format(others)
+  end
   if left > 0 then
-    notes[1] = ("%d columns more than the %d of this report are in the study only."):format(left, #out)
+    notes[#notes + 1] = ("%d columns more than the %d of this report are in the study only."):format(left, #out)
   end
   return out, notes, all_params
 end

@@ -191,17 +191,14 @@ function M.build(study, given, level)
   local best = outside and outside[1] or best_of(study, ranked, by)
   local curved, missing = chosen(given.curves, outside or ranked, by)
   local pareto, no_pareto = asked.pareto(study, by, #objectives, #ranked)
-  local wanted = {}
+  local wanted = { best } -- it before all others, should the page have no room for them
   for _, trial in ipairs(curved) do
-    wanted[trial] = true
+    wanted[#wanted + 1] = trial
   end
   for _, number in ipairs(pareto) do
-    wanted[by[number]] = true
+    wanted[#wanted + 1] = by[number]
   end
-  if best then
-    wanted[best] = true
-  end
-  local shown = choose.fewer(trials, ranked, direction, given.max_trials, wanted)
+  local shown, every = choose.fewer(trials, ranked, direction, given.max_trials, wanted)
 
   local out = overview(study, meta, trials)
   local cols, notes, all_params = columns.build(shown, objectives, param_names(meta))
@@ -212,8 +209,9 @@ function M.build(study, given, level)
   end
   local messages, over = messages_of(shown)
   if #shown < #trials then
-    notes[#notes + 1] = ("%d of %d trials are in this page: the best, each that was the best so far, and an even share "
-      .. "of the others. Counts, failures and times are those of all."):format(#shown, #trials)
+    notes[#notes + 1] = ("%d of %d trials are in this page: the best, %s that was the best so far, and an even share "
+      .. "of the others. Counts, failures and times are those of all."):format(#shown, #trials,
+      every and "each" or "many a one")
   end
   notes[#notes + 1] = no_pareto
   if meta.kept == false then
@@ -230,7 +228,7 @@ function M.build(study, given, level)
   out.made, out.version = os.date "!%Y-%m-%dT%H:%M:%SZ", core.version
   out.objectives, out.columns, out.messages, out.all_params = objectives, cols, messages, all_params
   out.rows, out.states, out.numbers = #shown, table.concat(states), encode.numbers(numbers, #numbers)
-  out.reasons = columns.column("Reason", "text", reasons, #shown)
+  out.reasons = columns.column("Reason", "text", reasons, #shown, columns.room())
   out.best, out.pareto, out.outside = best and rows[best] or nil, pareto, outside ~= nil
   out.curves, out.sections, out.notes = curves_of(curved, rows), sections.of(given.sections), notes
   out.x = given.x and text.harmless(given.x, columns.longest_name)
