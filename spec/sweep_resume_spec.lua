@@ -1,6 +1,7 @@
 --- A sweep goes on where it was: after kill -9, a full disk, Ctrl-C, with what failed; and not with another sweep's
 --- journal.
 local errors = require "moonsand.errors"
+local report_facts = require "moonsand.report.facts"
 local journals = require "moonsand.sweep.journal"
 local moonsand = require "moonsand"
 
@@ -73,6 +74,34 @@ describe("resuming a sweep", function()
     check_all(study, 10)
   end)
 
+  it("counts the time of its runs, not that between them", function()
+    assert(run { max_trials = 2 })
+    local said = tonumber(read(path):match '"type":"end".-"wall_s":([%d.e-]+)')
+    assert.equal(said, assert(moonsand.study(path)).meta.wall_s)
+    assert.is_true(said > 0 and said < 60)
+    -- One run that ended after 100 s, an hour later one that was killed after its second trial, one that ran for 5 s.
+    local lines = { '{"type":"sweep","version":1,"objective":"v","signature":"x","started":1000000}' }
+    local function add(line, ...)
+      lines[#lines + 1] = line:format(...)
+      write(path, table.concat(lines, "\n") .. "\n")
+      return assert(moonsand.study(path)).meta.wall_s
+    end
+    local trial = '{"type":"trial","number":%d,"state":"complete","value":1,"started":%.1f,"wall_s":%.1f,"params":{}}'
+    assert.equal(13, add(trial, 1, 1000010, 3)) -- it goes on
+    assert.equal(100, add '{"type":"end","at":1000110,"stopped":"stop","wall_s":100}')
+    assert.equal(100, add '{"type":"resume","at":1003600}')
+    assert.equal(107.5, add(trial, 2, 1003605, 2.5))
+    assert.equal(112.5, add(trial, 3, 1003612, 0.5))
+    assert.equal(112.5, add '{"type":"resume","at":1090000}')
+    assert.equal(117.5, add '{"type":"end","at":1090005,"stopped":"exhausted","wall_s":5}')
+    local study = assert(moonsand.study(path))
+    local times = report_facts.times(study.meta, study:trials(), { complete = 3, pruned = 0, failed = 0 })
+    assert.same({ started = 1000000, ended = 1090005, wall_s = 117.5, rate = 3 / 117.5 }, times)
+    -- Journals of before did not say how long a run took.
+    write(path, (read(path):gsub(',"wall_s":100}', "}")))
+    assert.equal(127.5, assert(moonsand.study(path)).meta.wall_s)
+  end)
+
   it("does so with trials that are not kept, too", function()
     local function f(p)
       return p.n ~= 2 and { v = p.n } or nil
@@ -112,7 +141,7 @@ describe("resuming a sweep", function()
     assert(run { max_trials = 6 })
     local study = assert(run { resume = true })
     assert.same({ 10, 4 }, { study.meta.counts.done, study.meta.counts.here })
-    local times = facts.times(study.meta, study:trials(), facts.counts(study:trials()))
+    local times = report_facts.times(study.meta, study:trials(), facts.counts(study:trials()))
     assert.equal(4 / study.meta.wall_s, times.rate)
     study.meta.counts = nil -- of a study without, as read from a journal
     assert.equal(10 / study.meta.wall_s, facts.times(study.meta, study:trials(), facts.counts(study:trials())).rate)

@@ -28,7 +28,8 @@ local order = require "moonsand.study.order"
 local M = {}
 
 ---@class moonsand.Study
----@field meta table the sweep's facts: objective, direction, params, script, image, started, ended, walkforward
+---@field meta table the sweep's facts: objective, direction, params, script, image, started, ended, walkforward,
+---wall_s: seconds that it ran; of a study from a journal, those of all its runs
 ---@field objectives { name: string, direction: string }[] from meta; one, named "value", when meta has none
 ---@field failures table<string, integer> how many failed, by reason
 ---@field states table<string, integer> how many there are in each state
@@ -203,6 +204,8 @@ function M.load(path)
   if meta.walkforward ~= nil then
     local all, whole, said = require "moonsand.study.walk".load(path, journal)
     trials, meta, warnings = all or trials, whole, said
+  else
+    meta.wall_s = require "moonsand.study.spent".wall(meta.started, journal.others or {}, trials)
   end
   local self, why = build(trials, meta, { path = path, warnings = warnings })
   if not self then

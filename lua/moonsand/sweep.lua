@@ -316,7 +316,7 @@ end
 local function append_end(runner, stopped, warnings)
   if runner.journal then
     runner:append { type = "end", at = os.time(), stopped = stopped, done = runner.done,
-      warnings = records.warnings(warnings) }
+      wall_s = core.monotonic() - runner.began, warnings = records.warnings(warnings) }
   end
 end
 

@@ -170,7 +170,7 @@ end
 function M.times(meta, trials, counts)
   local started, ended = number(meta.started), number(meta.ended)
   local wall = number(meta.elapsed_s) or number(meta.wall_s)
-  if not (started and (ended or wall)) then
+  if not (started and ended) then
     local first, last
     for _, trial in ipairs(trials) do
       local at = number(trial.started)
