@@ -561,6 +561,13 @@ describe("a report", function()
     assert.equal("Section 3", data.sections[3].title)
   end)
 
+  it("wants parameters for the axes of its heatmap", function()
+    local study = stand_in.new(5)
+    local _, data = written(study, { x = "slow", y = "kind" })
+    assert.same({ "slow", "kind" }, { data.x, data.y })
+    assert(report.write({ trials = {} }, path, { x = "any" })) -- nobody knows
+  end)
+
   it("blames the caller's line for misuse", function()
     local study = stand_in.new(3)
     local here = "^spec/report_spec%.lua:%d+: "
@@ -572,6 +579,9 @@ describe("a report", function()
       ["has no option 'tittle'; did you mean 'title'%?"] = function() report.write(study, path, { tittle = "x" }) end,
       ["option 'curves': item 1 is not a trial's number"] = function()
         report.write(study, path, { curves = { "a" } })
+      end,
+      ["option 'y': the study has no parameter \"nope\" %(it has fast, kind, slow%)"] = function()
+        report.write(study, path, { x = "slow", y = "nope" })
       end,
       ["option 'curves': 3 is not a table"] = function() report.write(study, path, { curves = 3 }) end,
       ["option 'sections': item 1 is not a table"] = function() report.write(study, path, { sections = { 1 } }) end,

@@ -179,6 +179,7 @@ describe("JSON lines", function()
         number = 1, state = "complete", params = { fast = 5 }, value = 1.5,
         metrics = { Sharpe = nan, Calmar = -math.huge, ["=x"] = 1 },
         series = { equity = { 1, nan, 3.5 } }, reports = { { step = 1, metrics = { loss = math.huge } } },
+        started = 10.5, ended = 12.5, dropped = 3,
       },
       { number = 2, state = "failed", reason = "error", message = "a\nb\27", params = {}, metrics = {} },
     }
@@ -195,6 +196,7 @@ describe("JSON lines", function()
       ["metrics.Sharpe"] = "nan", ["metrics.Calmar"] = "-inf", ["series.equity.2"] = "nan",
       ["reports.1.metrics.loss"] = "inf",
     }, first.nonfinite)
+    assert.same({ 10.5, 12.5, 3 }, { first.started, first.ended, first.dropped })
     assert.same({ 1, 5, 1.5 }, { first.metrics["=x"], first.params.fast, first.value })
     assert.equal("a\nb\27", lines[2].message)
     assert.is_nil(lines[2].nonfinite)

@@ -127,7 +127,8 @@ end
 
 --- Writes the report of a study. The file at path is replaced as a whole or not at all; a device or a pipe there
 --- (/dev/stdout) is written to.
---- Raises for options that do not exist and for what is no study; the world returns nil, err.
+--- Raises for options that do not exist, for axes that are no parameters and for what is no study; the world returns
+--- nil, err.
 ---@param study table { trials = list or method, meta = table?, best =, importance =, pareto =, warnings = }
 ---@param path string
 ---@param given moonsand.ReportOptions?

@@ -12,7 +12,7 @@ function M.define(parser)
   c:option("-o --output", "The file (default: the journal's name with .html)."):argname "FILE"
   c:option("--title", "What it is called."):argname "TEXT"
   c:option("-x --x", "Parameter across the heatmap."):argname "NAME"
-  c:option("-y --y", "Parameter down the heatmap."):argname "NAME"
+  c:option("-y --y", "Parameter up the heatmap."):argname "NAME"
   c:option("--curve", "Show the equity curve of this trial."):argname "NUMBER":count "*"
   c:flag("--json", "Print JSON.")
 end

@@ -7,6 +7,7 @@ local core = require "moonsand.core"
 local curves = require "moonsand.report.curves"
 local encode = require "moonsand.report.encode"
 local facts = require "moonsand.report.facts"
+local options = require "moonsand.options"
 local sections = require "moonsand.report.sections"
 local text = require "moonsand.text"
 
@@ -75,6 +76,35 @@ local function param_names(meta)
     end
   end
   return out
+end
+
+-- Raises for an axis of the heatmap that is no parameter, when any are known.
+local function check_axes(given, meta, trials, level)
+  if not (given.x or given.y) then
+    return
+  end
+  local known, names = {}, {}
+  local function add(name)
+    if type(name) == "string" and not known[name] then
+      known[name], names[#names + 1] = true, name
+    end
+  end
+  for _, name in ipairs(param_names(meta)) do
+    add(name)
+  end
+  for _, trial in ipairs(trials) do
+    for name in pairs(type(trial.params) == "table" and trial.params or {}) do
+      add(name)
+    end
+  end
+  table.sort(names)
+  for _, option in ipairs { "x", "y" } do
+    local name = given[option]
+    if name and names[1] and not known[name] then
+      error(("option '%s': the study has no parameter %s (it has %s)"):format(option, options.show(name),
+        facts.show(names)), level + 1)
+    end
+  end
 end
 
 local function messages_of(trials)
@@ -181,6 +211,7 @@ end
 function M.build(study, given, level)
   local trials = M.trials(study, level + 1)
   local meta = type(study.meta) == "table" and study.meta or {}
+  check_axes(given, meta, trials, level + 1)
   local objectives = objectives_of(meta)
   local direction = objectives[1].direction
   local ranked, by = choose.ranked(trials, direction), {}

@@ -46,7 +46,7 @@ end
 --- Writes one HTML file with tables and charts: see moonsand.report. Sections that plugins made (study.sections) stand
 --- before those of the options.
 ---@param path string
----@param options table?
+---@param options moonsand.ReportOptions?
 ---@return boolean? ok
 ---@return moonsand.Error? err
 function Study:report(path, options)

@@ -9,7 +9,7 @@ local M = {}
 
 local members = {
   "number", "state", "reason", "message", "params", "key", "value", "values", "metrics", "series", "reports",
-  "attempts", "cached", "started", "wall_s", "cpu_s", "queue_s", "memory_peak",
+  "attempts", "cached", "dropped", "started", "ended", "wall_s", "cpu_s", "queue_s", "memory_peak",
 }
 
 -- A copy without what JSON does not have, or the thing itself when there is nothing to change in it.
