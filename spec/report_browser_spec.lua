@@ -110,6 +110,42 @@ describe("a report in Chromium", function()
     end
   end
 
+  -- What stands under "Is it luck?", part by part.
+  local function tests()
+    return page:eval [[Array.from(document.querySelectorAll("#robust .test"), (e) => e.textContent)]]
+  end
+
+  it("draws a study whose tests of luck are real", function()
+    local study = stand_in.real(60)
+    show(write("real.html", study))
+    assert.same({}, page:complaints())
+    assert.equal("[]", page:eval "JSON.stringify(moonsandReport.errors)")
+    local around, deflated = study:plateau(), study:deflated_sharpe()
+    local overfit = study:overfit_probability { blocks = 10 }
+    local shown = tests()
+    assert.matches(around.kind, shown[1], 1, true)
+    assert.matches(around.verdict:gsub("^" .. around.kind .. ": ", ""), shown[1], 1, true)
+    assert.matches(("^Deflated Sharpe ratio%.3g"):format(deflated.probability * 100), shown[2])
+    assert.matches(("^Probability of overfitting%.3g"):format(overfit.probability * 100), shown[3])
+    assert.equal("#" .. study:best().number, texts "#summary .best .trial")
+    assert.equal(5, count "#curves .curvelist button")
+    assert.equal(#study:importance(), count "#importance .bars li")
+  end)
+
+  it("draws a study with two objectives, and its front", function()
+    local study = stand_in.real(60, { { "Sharpe", "maximize" }, { "Trades", "minimize" } })
+    show(write("two.html", study))
+    assert.same({}, page:complaints())
+    assert.equal("[]", page:eval "JSON.stringify(moonsandReport.errors)")
+    local front = study:pareto()
+    assert.is_true(#front > 1)
+    assert.equal(#front, count "#summary .front button")
+    for _, trial in ipairs(front) do
+      assert.matches("#" .. trial.number .. " ", texts "#summary .front", 1, true)
+    end
+    assert.matches("Sharpe.*Trades", texts "#summary .best .value")
+  end)
+
   it("has every section, with a heading and a link", function()
     show(small)
     assert.equal("Summary|Trials|Objective by trial|Heatmap|Importance of parameters|Parallel coordinates|"
@@ -356,14 +392,55 @@ describe("a report in Chromium", function()
     assert.equal("50 trials", texts ".filter .count")
   end)
 
+  -- Colours of a page as they are drawn, and the least contrast of its texts with what is behind them (WCAG 2.2). What
+  -- has a name alone is a place in the page.
+  local LOOK = [[(() => {
+    const parts = (text) => (text.match(/[\d.]+/g) || []).map(Number);
+    const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+      .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (e) => {
+      for (; e; e = e.parentElement) {
+        const c = parts(getComputedStyle(e).backgroundColor);
+        if (c.length === 3 || c[3] === 1) return c;
+      }
+      return [255, 255, 255];
+    };
+    let least = Infinity, of = "";
+    for (const e of document.querySelectorAll("h1, h2, h3, p, li, dt, dd, th, td, a, b, small, label, button, .chip")) {
+      const own = Array.from(e.childNodes).some((n) => n.nodeType === 3 && n.data.trim());
+      if (!own || !e.getClientRects().length || e.disabled || e.closest(".unseen, .skip")) continue;
+      const [a, b] = [light(parts(getComputedStyle(e).color)), light(behind(e))];
+      const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      if (contrast < least) [least, of] = [contrast, e.outerHTML.slice(0, 200)];
+    }
+    const body = getComputedStyle(document.body);
+    return { ground: body.backgroundColor, ink: body.color, least, of,
+      card: getComputedStyle(document.querySelector(".card")).backgroundColor };
+  })()]]
+
+  it("is light or dark as its reader wants, and can be read in both", function()
+    for scheme, wanted in pairs {
+      light = { "rgb(247, 244, 238)", "rgb(33, 29, 43)", "rgb(255, 253, 249)" },
+      dark = { "rgb(20, 18, 28)", "rgb(236, 232, 242)", "rgb(28, 26, 39)" },
+    } do
+      show(small, 1280, scheme)
+      local look = page:eval(LOOK)
+      assert.same(wanted, { look.ground, look.ink, look.card })
+      assert.is_true(look.least >= 4.5, ("%s: %.2f of %s"):format(scheme, look.least, look.of))
+    end
+  end)
+
   it("goes on paper in light colours, with all of its sections", function()
     show(small, 1280, "dark")
-    local ground = page:eval 'getComputedStyle(document.body).backgroundColor'
+    assert.equal("rgb(20, 18, 28)", page:eval(LOOK).ground)
     page:send("Emulation.setEmulatedMedia", { media = "print",
       features = { { name = "prefers-color-scheme", value = "dark" } } })
     page:eval "new Promise((done) => setTimeout(done, 100))"
     assert.equal("rgb(255, 255, 255)", page:eval 'getComputedStyle(document.body).backgroundColor')
-    assert.is_not.equal(ground, "rgb(255, 255, 255)")
+    local look = page:eval(LOOK)
+    assert.equal("rgb(33, 29, 43)", look.ink)
+    assert.is_true(look.least >= 4.5, ("paper: %.2f of %s"):format(look.least, look.of))
     assert.is_true(page:eval [[Array.from(document.querySelectorAll("main > section")).every(
       (s) => s.getBoundingClientRect().height > 20)]])
     assert.equal("rgb(255, 253, 249)", page:eval [[(() => {

@@ -1,4 +1,7 @@
---- Stand-ins for a study, as the report reads one: trials, meta, and methods.
+--- Stand-ins for a study, as the report reads one: trials, meta, and methods; and a real one.
+local returns = require "moonsand.study.returns"
+local studies = require "moonsand.study"
+
 local M = {}
 
 -- Numbers that are the same in every run.
@@ -71,6 +74,34 @@ function M.new(n, metrics)
       return { fast = 0.61, slow = 0.3, kind = 0.09 }
     end,
   }
+end
+
+--- A real study, of trials with equity curves of the same 300 days: plateau(), deflated_sharpe(),
+--- overfit_probability(), importance() and pareto() have answers.
+---@param n integer
+---@param objectives any of the meta; "Sharpe"
+---@return moonsand.Study
+function M.real(n, objectives)
+  local rnd, trials = numbers(11), {}
+  for i = 1, n do
+    local curve = series(rnd, 300)
+    local r = returns.of(curve.equity)
+    local fast, slow = 5 + i % 5 * 5, 10 + i // 5 % 12 * 5
+    local sharpe = returns.sharpe(r, 252) - (fast - 10) ^ 2 / 200 - (slow - 15) ^ 2 / 2000
+    local metrics = { Sharpe = sharpe, Trades = 10 + math.floor(100 * rnd()) }
+    trials[i] = {
+      number = i, params = { fast = fast, slow = slow }, state = "complete", metrics = metrics, series = curve,
+      started = 1.7e9 + i, wall_s = 0.5,
+    }
+    if objectives then
+      trials[i].values = { metrics.Sharpe, metrics.Trades }
+    else
+      trials[i].value = sharpe
+    end
+  end
+  return studies.new { trials = trials, meta = { objective = objectives or "Sharpe", script = "real.py",
+    params = { { name = "fast", kind = "range", low = 5, high = 25, step = 5 },
+      { name = "slow", kind = "range", low = 10, high = 65, step = 5 } } } }
 end
 
 return M
