@@ -173,7 +173,10 @@ local function write(self, entry, more)
   if not self.journal then
     return true
   end
-  local record = { type = "window", number = entry.number, reason = entry.reason }
+  local record = {
+    type = "window", number = entry.number, reason = entry.reason, params = entry.params, in_value = entry.in_value,
+    out_value = entry.out_value,
+  }
   for _, name in ipairs { "in_sample", "out_of_sample" } do
     record[name] = { from = label(entry[name].from), to = label(entry[name].to) }
   end

@@ -251,6 +251,12 @@ describe("walk-forward", function()
     read = assert(moonsand.study(path))
     assert.equal(7, #read)
     assert.matches("^window 2, in%-sample: .*wf%.2%.jsonl", read.warnings[1])
+    local window = read.meta.walkforward.windows[2]
+    assert.same({ { n = 3, kind = "a", cash = 10000 }, 100, nil, "no luck" },
+      { window.params, window.in_value, window.in_trial, window.reason })
+    os.execute("rm " .. dir .. "/wf.?.*")
+    window = assert(moonsand.study(path)).meta.walkforward.windows[1]
+    assert.same({ 1, 100, 1.5 }, { window.params.n, window.in_value, window.out_value })
   end)
 
   it("leaves no journal of a walk that could not begin", function()
@@ -268,14 +274,15 @@ describe("walk-forward", function()
       '{"type":"window","number":1,"ended":true,"chosen":1,"test":"../../../x","in_sample":7}',
       '{"type":"window","number":2,"ended":true,"chosen":"1","test":7}', '{"type":"window","number":"../x"}',
       '{"type":"window","number":4000000000000000000}', '{"type":"window","number":-1}', '{"type":"window"}',
-      '{"type":"window","number":3,"chosen":1.5,"ended":true,"reason":{}}',
+      '{"type":"window","number":3,"chosen":1.5,"ended":true,"reason":{},"in_value":"7","out_value":[],'
+        .. '"params":{"a":{},"b":null}}', '{"type":"window","number":4,"params":[[1],2],"in_value":null}',
     } do
       assert(io.open(path, "a")):write(line, "\n"):close()
     end
     local study = assert(moonsand.study(path))
     local found = study.meta.walkforward.windows
-    assert.same({ 3, 10, 1, nil, 5 }, { #found, #study, found[1].params.n, found[2].params, found[2].trials })
-    assert.same({}, found[1].in_sample)
+    assert.same({ 4, 10, 1, nil, 5 }, { #found, #study, found[1].params.n, found[2].params, found[2].trials })
+    assert.same({ {}, {} }, { found[1].in_sample, found[3].params })
     assert.matches("^window 3, in%-sample: .*wf%.3%.jsonl", study.warnings[1])
     require "moonsand.report.data".build(study, { max_trials = 100 }, 1)
     for _, own in ipairs { '7', '{}', '{"from":1,"to":2}' } do

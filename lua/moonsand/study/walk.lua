@@ -4,9 +4,9 @@
 --- The walk's own journal (wf.jsonl) has no trials: they are in the journals of the parts, beside it. It has in its
 --- header walkforward = { from =, to = names of two parameters, windows = what was asked for }, and records
 ---     { type = "window", number, in_sample = { from, to }, out_of_sample = { from, to }, ended = true, chosen = number
----       of a trial in wf.NUMBER.jsonl, test = ID of wf.NUMBER.test-ID.jsonl, reason }
+---       of a trial in wf.NUMBER.jsonl, test = ID of wf.NUMBER.test-ID.jsonl, reason, params, in_value, out_value }
 --- when a window begins for the first time, when the choice is made, and when it is done with; ended: nothing kept it
---- from its end. The last one of a window counts.
+--- from its end. The last one of a window counts, and its params and values where the parts' journals are gone.
 local core = require "moonsand.core"
 local journals = require "moonsand.sweep.journal"
 local json = require "moonsand.json"
@@ -200,6 +200,24 @@ local function period(given)
   return { from = given.from, to = given.to }
 end
 
+local scalar = { string = true, number = true, boolean = true }
+
+-- What the record says that the parts' journals did not.
+local function fill_in(entry, record)
+  entry.reason = entry.reason or type(record.reason) == "string" and record.reason or nil
+  for _, name in ipairs { "in_value", "out_value" } do
+    entry[name] = entry[name] or type(record[name]) == "number" and record[name] or nil
+  end
+  if not entry.params and type(record.params) == "table" then
+    entry.params = {}
+    for name, value in pairs(record.params) do
+      if type(name) == "string" and scalar[type(value)] then
+        entry.params[name] = value
+      end
+    end
+  end
+end
+
 -- What is not there yet of a part that may not have begun is nothing to warn of.
 local function read_part(self, entry, part, path, wanted)
   local there, err = journals.load(path)
@@ -243,7 +261,7 @@ function M.load(path, journal)
     if test then
       self:tested(entry, test.trials)
     end
-    entry.reason = entry.reason or type(record.reason) == "string" and record.reason or nil
+    fill_in(entry, record)
   end
   local meta = self:facts()
   for _, name in ipairs { "started", "ended", "stopped", "title" } do
