@@ -80,7 +80,7 @@ def _moonsand():
         found = []
         for path in sorted(paths):
             for variable, names, number, symbols in known:
-                if not any(name in os.path.basename(path) for name in names):
+                if not any(name in path for name in names):  # Debian tells by a directory
                     continue
                 try:
                     loaded = ctypes.CDLL(path)
