@@ -383,7 +383,8 @@ end)
 
 describe("a study from a journal", function()
   local function with_journal(module, f)
-    local loaded = package.loaded["moonsand.sweep.journal"]
+    local loaded = require "moonsand.sweep.journal"
+    module.ended = loaded.ended
     package.loaded["moonsand.sweep.journal"] = module
     local ok, err = pcall(f)
     package.loaded["moonsand.sweep.journal"] = loaded
