@@ -50,7 +50,7 @@ struct ms_pool {
     uint32_t waiting;
     uint32_t wanted;
     uint32_t most; /* containers that may live at once, for the memory of their machine */
-    bool closed; /* the sandbox's handle is gone: only what its runs need is kept */
+    bool closed;   /* the sandbox's handle is gone: only what its runs need is kept */
     bool in_turn;
     ms_timer tick;
     int64_t failed_at, backoff_ns; /* of starting containers */

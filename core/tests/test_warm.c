@@ -43,7 +43,8 @@ static void test_defaults(void)
 static void test_misuse(void)
 {
     static const char *const names[] = {"numpy", "matplotlib.pyplot"}, *const bad[] = {"os; x"},
-                             *const more[] = {"gr\xc3\xb6\xc3\x9f" "e.\xe5\x90\x8d"},
+                             *const more[] = {"gr\xc3\xb6\xc3\x9f"
+                                              "e.\xe5\x90\x8d"},
                              *const cut[] = {"gr\xc3"}, *const quoted[] = {"gr\xc3\xb6 x"},
                              *const none[] = {NULL};
     moonsand_sandbox_options plain = MOONSAND_SANDBOX_OPTIONS_INIT, o = plain;
