@@ -232,6 +232,7 @@ static void refused(const server_plan *p, const char *what, const char *why)
 static void test_require(void)
 {
     server_plan most = {.tier_lowest = MS_TIER_NAMESPACES};
+    server_plan some = {.tier_lowest = MS_TIER_LANDLOCK};
     host h;
     ok(host_open(&h, &most) && h.tier == MS_TIER_NAMESPACES, "namespaces asked for, and had");
     host_close(&h);
@@ -239,10 +240,10 @@ static void test_require(void)
     ok(host_open(&h, &most) && h.tier == MS_TIER_NAMESPACES, "had without Landlock as well");
     host_close(&h);
     harness_refuses_namespaces = true;
-    refused(&plain, "neither is there", "landlock");
+    refused(&some, "neither is there", "landlock");
     harness_refuses_landlock = false;
     refused(&most, "namespaces asked for, and refused", "clone3");
-    ok(host_open(&h, &plain) && h.tier == MS_TIER_LANDLOCK, "not asked for: Landlock");
+    ok(host_open(&h, &some) && h.tier == MS_TIER_LANDLOCK, "not asked for: Landlock");
     host_close(&h);
     harness_refuses_namespaces = false;
 }
