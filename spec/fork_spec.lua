@@ -170,6 +170,9 @@ engines.each(describe, "fork mode", function(kind)
     r, err = fork({ preload_script = { code = "1/0" } }):run { code = "print(1)" }
     assert.is_nil(r)
     assert.matches("ZeroDivisionError", tostring(err), 1, true)
+    r, err = fork({ memory = "64m", preload_script = { code = "x = bytearray(256 << 20)" } }):run { code = "print(1)" }
+    assert.is_nil(r)
+    assert.matches("memory ended while the interpreter loaded; raise memory", tostring(err), 1, true)
   end)
 
   it("hands out what comes while the program runs", function()

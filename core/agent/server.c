@@ -104,7 +104,11 @@ void server_died(struct agent *a)
         if (s->words_fd >= 0 && s->words_len == before)
             break;
     }
+    struct counters now = a->before;
+    cgroup_read(&a->cgroup, &now);
     const char *why = last_words(s);
+    if (!s->served && now.oom_kills != a->before.oom_kills)
+        why = "the container's memory ended while the interpreter loaded; raise memory";
     s->dead = true;
     give_up(a, "server", "preload", 0, why[0] != 0 ? why : "the interpreter ended without a word");
     if (a->phase != PH_RUN)
@@ -115,8 +119,6 @@ void server_died(struct agent *a)
         continue;
     s->init_pid = 0;
     /* That is the sandbox's fault, unless it is the run's that memory ended, or its time had. */
-    struct counters now;
-    cgroup_read(&a->cgroup, &now);
     s->lost = a->killed == MS_KILLED_NO && now.oom_kills == a->before.oom_kills;
     a->status = SIGKILL;
     a->wall_ns = now_ns() - a->start_ns;

@@ -246,6 +246,7 @@ void server_take(struct agent *a, unsigned char *bytes, size_t n)
     s->fd = pair[0];
     s->words_fd = words[0];
     send_config(a, &p); /* waits in the socket */
+    cgroup_read(&a->cgroup, &a->before);
     s->pid = fork();
     if (s->pid == 0)
         become_server(&p, &st);
