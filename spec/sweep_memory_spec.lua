@@ -1,4 +1,5 @@
 --- What a sweep keeps of trials that are not kept: each sweep in a process of its own, whose memory is nobody else's.
+-- Plain build only: with a sanitizer the memory of a process is mostly that of the sanitizer
 local moonsand = require "moonsand"
 
 local PROGRAM = [[
