@@ -176,7 +176,7 @@ local function read_rest(file, codec, all)
 end
 
 -- Until it is closed, the collector comes when there is four times as much as it left, not twice: nearly all that is
--- read stays, so it would find little, and takes a quarter of the time.
+-- read stays, so it would find little for its time.
 local function patient()
   local before = collectgarbage("setpause", 400)
   return setmetatable({}, { __close = function()
