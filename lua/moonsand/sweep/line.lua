@@ -359,7 +359,7 @@ M.shape.values = nil -- a list is not simple
 ---@return string? why "has no number": what is wrong with the line
 ---@return table? raw of a record of another type: as it was written, harmful texts included
 function Codec:record(record, fit)
-  if fit and record.number and record.state and record.params then
+  if fit and record.type and record.number and record.state and record.params then
     return record
   end
   local kind = type(record) == "table" and record.type
