@@ -240,6 +240,7 @@ bool runs_in_process(const struct agent *a);
 /* job.c: a run of the server; the descriptors stay the caller's */
 int job_send(struct agent *a, const int fds[]);
 void job_kill(struct agent *a);
+void job_go_on(const struct agent *a);
 
 /* snapshot.c */
 /* Those of the container but this one, the server and the run's init; how many, at most `room`. */

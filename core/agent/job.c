@@ -119,7 +119,8 @@ static bool descends(const struct kin *all, size_t n, pid_t pid, pid_t from)
 }
 
 /* All of the run, whose orphans its init inherits. The init may have ended meanwhile, and the next
- * one, with the next program, be there already: they are none of it. */
+ * one, with the next program, be there already: they are none of it. One that is being forked when
+ * all are stopped gets the signal, too, and may be seen here only later: see job_go_on(). */
 static void kill_run(const struct agent *a)
 {
     pid_t pids[PROCESSES_MAX];
@@ -158,4 +159,12 @@ void job_kill(struct agent *a)
         s->odd = "processes";
         kill(-1, SIGKILL); /* the server, too: nothing here can be trusted any more */
     }
+}
+
+/* What kill_run() stopped, and was not to kill, goes on: the next run's init and program, of which
+ * the agent has not heard yet. Those that are not stopped take no notice. */
+void job_go_on(const struct agent *a)
+{
+    if (a->server.killed && a->server.tier != MS_TIER_NAMESPACES)
+        kill(-1, SIGCONT);
 }

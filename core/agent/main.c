@@ -224,7 +224,7 @@ static void one_turn(struct agent *a)
         [F_SERVER] = {a->server.fd, POLLIN, 0},
         [F_WORDS] = {a->server.words_fd, POLLIN, 0},
     };
-    if (a->killing && wait_ms < 0)
+    if ((a->killing || a->phase == PH_BETWEEN) && wait_ms < 0)
         wait_ms = KILL_AGAIN_MS;
     if (talk && a->reports.more)
         wait_ms = 0;
@@ -402,8 +402,10 @@ int main(void)
         }
         if (a->phase == PH_END && a->alone)
             report(a);
-        if (a->phase == PH_BETWEEN)
+        if (a->phase == PH_BETWEEN) {
+            job_go_on(a);
             server_settle(a);
+        }
         one_turn(a);
     }
 }

@@ -86,9 +86,7 @@ static void give_up(struct agent *a, const char *reason, const char *stage, int 
         fail(a, stage, err, message, NULL);
     if (s->odd == NULL)
         s->odd = reason;
-    if (a->phase == PH_FILES)
-        fail(a, "server", err, "the fork server has ended", message);
-    if (a->phase == PH_REQUEST || a->phase == PH_BETWEEN)
+    if (a->phase == PH_REQUEST || a->phase == PH_FILES || a->phase == PH_BETWEEN)
         retire(a, s->odd, message);
 }
 

@@ -199,10 +199,19 @@ __attribute__((unused)) static seen *host_python(host *h, const char *code)
     return host_run(h, &p, "main.py", code);
 }
 
-/* The ordinary end of a run: the next may come. */
+/* The ordinary end of a run: the next may come. Says what it was instead. */
 static bool host_whole(const host *h)
 {
-    return !h->s.hung && h->s.result == 0 && h->s.finished && !h->retired && !h->closed;
+    const seen *s = &h->s;
+    bool good =
+        !s->hung && s->result == 0 && s->finished && !s->failed && !h->retired && !h->closed;
+    if (!good)
+        diag("run: result %d started %d finished %d hung %d killed %u signal %d after %.3f s; "
+             "failed %d '%s' '%s' errno %d; retired %d '%s' '%s'; closed %d",
+             s->result, s->started, s->finished, s->hung, (unsigned int)s->final.killed,
+             s->final.signal, s->took, s->failed, s->stage, s->message, s->errnum, h->retired,
+             h->reason, h->message, h->closed);
+    return good;
 }
 
 __attribute__((unused)) static bool is(const host *h, int code, const char *out)
@@ -210,10 +219,8 @@ __attribute__((unused)) static bool is(const host *h, int code, const char *out)
     bool good = host_whole(h) && h->s.final.exit_code == code && h->s.out.data != NULL &&
                 strcmp(h->s.out.data, out) == 0;
     if (!good)
-        diag("exit %d signal %d stdout '%s' stderr '%s' failed %d '%s' retired %d %s %s",
-             h->s.final.exit_code, h->s.final.signal, h->s.out.data ? h->s.out.data : "",
-             h->s.err.data ? h->s.err.data : "", h->s.failed, h->s.message, h->retired, h->reason,
-             h->message);
+        diag("exit %d signal %d stdout '%s' stderr '%s'", h->s.final.exit_code, h->s.final.signal,
+             h->s.out.data ? h->s.out.data : "", h->s.err.data ? h->s.err.data : "");
     return good;
 }
 

@@ -187,6 +187,16 @@ static void test_server_dies(void)
     closed(&h, &t);
     if (opened(&h, &t)) {
         plan p = {.argv = {"python3", "main.py"}};
+        host_put_request(&h.out, &p, "main.py", "");
+        h.out.len -= MS_PROTO_HEAD; /* of GO */
+        (void)host_turn(&h, 100);
+        kill(t.server, SIGKILL);
+        ok(comes(&h, &h.retired) && h.s.result == 0 && strcmp(h.reason, "server") == 0,
+           "killed while a run's files come: %s", h.reason);
+    }
+    closed(&h, &t);
+    if (opened(&h, &t)) {
+        plan p = {.argv = {"python3", "main.py"}};
         host_put_request(&h.out, &p, "main.py",
                          "import time\nprint('partial', flush=True)\ntime.sleep(20)\n");
         harness_forget(&h.s);
