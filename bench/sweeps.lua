@@ -12,7 +12,7 @@ local moonsand = require "moonsand"
 local N = tonumber(os.getenv "MOONSAND_BENCH_TRIALS") or 2000 -- trials of each sample that do nothing
 local MANY = tonumber(os.getenv "MOONSAND_BENCH_MANY") or 100000 -- trials that are streamed, and read again
 local SLOW = tonumber(os.getenv "MOONSAND_BENCH_BUILDS") or 3 -- samples of what takes a minute
-local SAMPLES = math.min(bench.samples, 5)
+local SAMPLES = math.min(bench.samples, 10)
 
 local work = io.popen("mktemp -d /tmp/moonsand-bench.XXXXXX"):read "l"
 local _ <close> = setmetatable({}, { __close = function()
