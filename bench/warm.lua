@@ -61,13 +61,14 @@ local function ours(name, box, code)
   end }
 end
 
---- Where the time of a contender of ours goes.
+--- Where the time of a contender of ours went; what runs next under its name counts anew.
 local function add_steps(what, name)
   local words = {}
   for _, step in ipairs { "wait", "start", "program", "end", "controller" } do
     words[#words + 1] = ("%s %.2f"):format(step, bench.stats(steps[name][step]).median * 1e3)
   end
   bench.add_row(what, name .. ", its steps", table.concat(words, ", "), "ms")
+  steps[name] = nil
 end
 
 -- ---- peers --------------------------------------------------------------------------------------------------------
