@@ -84,6 +84,10 @@ static void test_python(host *h)
     plan module = {.argv = {"python3", "-m", "main", "a"}};
     host_run(h, &module, "main.py", "import sys; print(sys.argv, __name__, sys.path[0])");
     ok(is(h, 0, "['/tmp/work/main.py', 'a'] __main__ /tmp/work\n"), "-m");
+    plan directory = {.argv = {"python3", "."}};
+    host_run(h, &directory, "__main__.py",
+             "print(__name__, [k for k in globals() if k[0] != '_'], __file__)");
+    ok(is(h, 0, "__main__ [] /tmp/work/__main__.py\n"), "a directory");
     plan missing = {SCRIPT(NULL)};
     host_run(h, &missing, NULL, NULL);
     ok(host_whole(h) && h->s.final.exit_code == 2 && has(&h->s.err, "can't open file"),
@@ -94,6 +98,12 @@ static void test_python(host *h)
                    "f = open('/tmp/out/open.txt', 'w'); f.write('kept'); print('main')\n");
     ok(is(h, 0, "main\nthread\nlast\n") && h->s.file_count == 1 && h->s.files[0].len == 4,
        "threads, exit functions and open files at the end");
+    host_python(h, "import os, sys, types\n"
+                   "late = sys.modules['late'] = types.ModuleType('late')\n"
+                   "late.f = open('/tmp/out/late.txt', 'w'); late.f.write('kept'); del late\n"
+                   "sys.modules['os'] = sys.modules.pop('os'); print('os' in sys.modules)\n");
+    ok(is(h, 0, "True\n") && h->s.file_count == 1 && h->s.files[0].len == 4,
+       "and those that only a module holds");
     host_python(h, "import signal, sys\n"
                    "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler,"
                    " signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,"

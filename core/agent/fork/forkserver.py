@@ -127,6 +127,7 @@ def _moonsand():
             setattr(sys, "__%s__" % name, new)
 
     def main_module():
+        sys.modules.pop("__main__", None)  # so that it is the last: see newer()
         module = types.ModuleType("__main__")
         module.__builtins__ = builtins
         if sys.version_info < (3, 14):
@@ -156,6 +157,7 @@ def _moonsand():
             import pkgutil
             if pkgutil.get_importer(path) is not None:
                 sys.path.insert(0, os.path.abspath(path))
+                main_module()
                 return runpy._run_module_as_main("__main__", alter_argv=False)
         sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
         scope = main_module()
@@ -234,16 +236,29 @@ def _moonsand():
     outer = attempt.__code__
     was_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     present = set(sys.modules)
-    present.add("__main__")
+
+    def newer():
+        # The modules that came after the program began. The others are not so much as looked at: a
+        # reference to the name of each would copy the pages that they all lie in.
+        names = []
+        try:
+            for name in reversed(sys.modules):
+                if name == "__main__":
+                    break
+                if name not in present:
+                    names.append(name)
+        except RuntimeError:  # a daemon thread imports
+            pass
+        return names
 
     def settle():
         # What the end of an interpreter does for its programs, without taking it apart: threads are
         # waited for, exit functions run, and objects that nobody holds any more close their files.
         threading._shutdown()
         atexit._run_exitfuncs()
+        for name in newer():
+            sys.modules.pop(name, None)
         main = sys.modules.pop("__main__", None)
-        for name in [n for n in sys.modules if n not in present]:
-            del sys.modules[name]
         if main is not None:
             main.__dict__.clear()
         gc.collect()
