@@ -1,5 +1,6 @@
 /* The interpreter of a fork server: which it is, what is loaded into it ahead of the runs, what may
  * not be, and that each run gets the one that it names. */
+#include <dlfcn.h>
 #include <elf.h>
 
 #include "agent_server.h"
@@ -10,14 +11,19 @@
 
 #define SCRIPT(...) .argv = {"python3", "main.py", __VA_ARGS__}
 
+static void library_path(char *out, size_t size)
+{
+    static const char agent[] = MS_AGENT_PATH;
+    snprintf(out, size, "%.*s/moonsand-fork.so", (int)(strrchr(agent, '/') - agent), agent);
+}
+
 /* Any image's interpreter must be able to load it: it asks for no library, and for no symbol that
  * may not be missing. */
 static void test_library(void)
 {
     static unsigned char bytes[1 << 20];
-    static const char name[] = MS_AGENT_PATH;
     char path[1024];
-    snprintf(path, sizeof path, "%.*s/moonsand-fork.so", (int)(strrchr(name, '/') - name), name);
+    library_path(path, sizeof path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, bytes, sizeof bytes) : -1;
     if (fd >= 0)
@@ -41,6 +47,49 @@ static void test_library(void)
     is_int(needed, 0, "it needs no library");
     is_int(unknown, 0, "and no symbol");
     ok(known >= 5, "and has its own");
+}
+
+/* What the interpreter's small objects lie in. */
+static void test_arenas(void)
+{
+    char path[1024];
+    library_path(path, sizeof path);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!ok(library != NULL, "it can be loaded"))
+        return;
+    void *(*take)(void *, size_t);
+    void (*give)(void *, void *, size_t);
+    *(void **)&take = dlsym(library, "moonsand_arena");
+    *(void **)&give = dlsym(library, "moonsand_arena_free");
+    const size_t size = 1 << 20, many = (size_t)2 << 30;
+    char *a = take(NULL, size), *b = take(NULL, size), *c = take(NULL, size);
+    ok(a != NULL && (uintptr_t)a % (2 << 20) == 0 && b == a + size && c == b + size,
+       "arenas lie side by side");
+    memset(a, 1, 3 * size);
+    give(NULL, b, size);
+    char *d = take(NULL, size);
+    ok(d == c + size && a[size - 1] == 1 && *c == 1, "what is given back is not taken again");
+    *d = 1;
+    char *more = take(NULL, many);
+    ok(more != NULL && (more + many <= a || more >= a + many),
+       "more than is reserved is elsewhere");
+    more[many - 1] = 1;
+    give(NULL, more, many);
+    ok(take(NULL, (size_t)1 << 62) == NULL, "more than there is is not given");
+    ok(take(NULL, size) == d + size, "and all goes on");
+    dlclose(library);
+
+    host h;
+    server_plan p = {.script = "kept = [str(i) * 2 for i in range(100000)]\n"};
+    ok(host_open(&h, &p), "a server with some memory");
+    host_python(&h, "from __preload__ import kept\n"
+                    "for line in open('/proc/self/maps'):\n"
+                    "    begin, end = [int(x, 16) for x in line.split()[0].split('-')]\n"
+                    "    if begin <= id(kept[-1]) < end:\n"
+                    "        print(begin % (2 << 20), end - begin >= 6 << 20,\n"
+                    "              sum(begin <= id(k) < end for k in kept) > 90000)\n");
+    ok(is(&h, 0, "0 True True\n"), "has it in one place");
+    host_close(&h);
 }
 
 static void test_preload(void)
@@ -238,6 +287,7 @@ int main(void)
         return done_testing();
     }
     test_library();
+    test_arenas();
     test_preload();
     test_shared();
     test_chosen();

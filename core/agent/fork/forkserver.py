@@ -7,6 +7,18 @@ def _moonsand():
     import sys
     import types
 
+    api = ctypes.pythonapi
+    library = ctypes.PyDLL("/proc/self/fd/4")
+    os.close(4)
+
+    class Arenas(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_void_p) for name in ("context", "take", "free")]
+
+    # Before anything is loaded: all of it is to lie side by side.
+    api.PyObject_SetArenaAllocator(ctypes.byref(Arenas(
+        None, ctypes.cast(library.moonsand_arena, ctypes.c_void_p),
+        ctypes.cast(library.moonsand_arena_free, ctypes.c_void_p))))
+
     with open(5, "rb") as f:
         *names, script = f.read().split(b"\0")[:-1]
     if sys.path and sys.path[0] == "":
@@ -39,9 +51,6 @@ def _moonsand():
     import threading
     import time
 
-    api = ctypes.pythonapi
-    library = ctypes.PyDLL("/proc/self/fd/4")
-    os.close(4)
     library.moonsand_text.restype = ctypes.c_void_p
     library.moonsand_text_len.restype = ctypes.c_uint64
 

@@ -9,7 +9,6 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
-#define HUGE ((uint64_t)2 << 20) /* where it is another size the kernel refuses */
 
 /* Parts that were never written to stay as they are: the kernel leaves what has no page at all. */
 static bool collapse(const struct mapping *m, void *arg)
@@ -17,8 +16,9 @@ static bool collapse(const struct mapping *m, void *arg)
     (void)arg;
     if (!m->writable || m->shared || !m->anonymous)
         return true;
-    for (uint64_t at = (m->start + HUGE - 1) & ~(HUGE - 1); at + HUGE <= m->end; at += HUGE)
-        (void)raw(madvise, at, HUGE, MADV_COLLAPSE);
+    for (uint64_t at = (m->start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1); at + HUGE_PAGE <= m->end;
+         at += HUGE_PAGE)
+        (void)raw(madvise, at, HUGE_PAGE, MADV_COLLAPSE);
     return true;
 }
 

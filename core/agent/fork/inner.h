@@ -33,6 +33,11 @@ EXPORT const char *moonsand_text(void);
 EXPORT uint64_t moonsand_text_len(void);
 EXPORT uint32_t moonsand_argc(void);
 
+/* arena.c: what an interpreter may take its memory from; NULL when there is none. The size is one
+ * of whole pages. */
+EXPORT void *moonsand_arena(void *context, size_t size);
+EXPORT void moonsand_arena_free(void *context, void *p, size_t size);
+
 /* text.c */
 size_t text_len(const char *s);
 char *text_add(char *to, const char *s); /* gives the end, where the NUL is */
@@ -52,6 +57,7 @@ struct mapping {
 long maps_each(bool (*each)(const struct mapping *m, void *arg), void *arg);
 
 /* huge.c: makes forks of what was loaded cheaper, where the kernel can */
+#define HUGE_PAGE ((uint64_t)2 << 20) /* where it is another size the kernel refuses */
 void huge_pages(void);
 
 /* walls.c: what is built round a run. Each returns false when it cannot be done, and says so in
