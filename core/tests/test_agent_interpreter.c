@@ -89,6 +89,12 @@ static void test_arenas(void)
                     "        print(begin % (2 << 20), end - begin >= 6 << 20,\n"
                     "              sum(begin <= id(k) < end for k in kept) > 90000)\n");
     ok(is(&h, 0, "0 True True\n"), "has it in one place");
+    host_python(&h, "import resource\n"
+                    "size = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+                    "resource.setrlimit(resource.RLIMIT_AS, (size + (32 << 20),) * 2)\n"
+                    "more = [str(i) * 2 for i in range(100000)]\n"
+                    "print(size < 512 << 20, len(more))\n");
+    ok(is(&h, 0, "True 100000\n"), "and reserves no more of it than it uses");
     host_close(&h);
 }
 

@@ -18,12 +18,17 @@ static bool failed(long r)
     return r < 0 && r > -4096;
 }
 
+static void none_is_left(void)
+{
+    range.at = range.usable = range.end = HUGE_PAGE;
+}
+
 static void reserve(void)
 {
     long r = raw(mmap, 0, RESERVED + HUGE_PAGE, PROT_NONE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (failed(r)) {
-        range.at = range.usable = range.end = HUGE_PAGE; /* empty; not tried again */
+        none_is_left();
         return;
     }
     range.at = range.usable = ((uint64_t)r + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
@@ -63,6 +68,15 @@ EXPORT void *moonsand_arena(void *context, size_t size)
         return p;
     long r = raw(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return failed(r) ? 0 : (void *)r;
+}
+
+void arenas_release(void)
+{
+    if (range.end == 0)
+        none_is_left();
+    if (range.usable < range.end)
+        (void)raw(munmap, range.usable, range.end - range.usable);
+    range.end = range.usable;
 }
 
 /* What is given back leaves a hole, as it does anywhere. Python's own arenas were mapped, too. */

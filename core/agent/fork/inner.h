@@ -37,6 +37,8 @@ EXPORT uint32_t moonsand_argc(void);
  * of whole pages. */
 EXPORT void *moonsand_arena(void *context, size_t size);
 EXPORT void moonsand_arena_free(void *context, void *p, size_t size);
+/* Gives back what is only reserved: a program may limit its own address space. */
+void arenas_release(void);
 
 /* text.c */
 size_t text_len(const char *s);

@@ -200,6 +200,7 @@ static void serve_one(long pid)
 
 EXPORT void moonsand_serve(void)
 {
+    arenas_release();
     huge_pages();
     (void)raw(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (hear(&server.config, sizeof server.config, 0, 0) != (long)sizeof server.config)
