@@ -26,6 +26,9 @@
 #include "agent.h"
 #include "tap.h"
 
+#ifndef MS_AGENT_PATH
+#define MS_AGENT_PATH "moonsand-agent"
+#endif
 #define HARNESS_FILES 512
 
 typedef struct plan {
@@ -442,8 +445,10 @@ __attribute__((unused)) static seen *run_plan(const plan *p)
 }
 
 /* False: this machine gives us no namespaces. */
-static bool harness_open(const char *agent)
+/* False, and said: there can be no container here. */
+static bool harness_open(void)
 {
+    const char *other = getenv("MOONSAND_AGENT"), *agent = other != NULL ? other : MS_AGENT_PATH;
     signal(SIGPIPE, SIG_IGN);
     harness_agent = open(agent, O_RDONLY | O_CLOEXEC);
     harness_self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -457,7 +462,10 @@ static bool harness_open(const char *agent)
     }
     plan p = {.argv = {"true"}};
     seen *s = run_plan(&p);
-    return !(WIFEXITED(s->status) && WEXITSTATUS(s->status) == 99);
+    bool good = !(WIFEXITED(s->status) && WEXITSTATUS(s->status) == 99);
+    if (!good)
+        skip("no unprivileged namespaces here");
+    return good;
 }
 
 static void harness_close(void)
