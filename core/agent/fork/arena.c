@@ -5,9 +5,8 @@
 
 #include "inner.h"
 
-#define RESERVED                                                                                   \
-    ((uint64_t)1 << 30) /* of addresses only; who needs more gets it from elsewhere                \
-                         */
+/* Of addresses only; who needs more gets it from elsewhere. */
+#define RESERVED ((uint64_t)1 << 30)
 
 static struct {
     uint64_t at, usable, end; /* [at, usable) may be written to, [usable, end) is reserved */
@@ -31,7 +30,7 @@ static void reserve(void)
         none_is_left();
         return;
     }
-    range.at = range.usable = ((uint64_t)r + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    range.at = range.usable = huge_up((uint64_t)r);
     range.end = range.at + RESERVED;
 }
 
@@ -43,7 +42,7 @@ static void *cut(size_t size)
     if (size > range.end - range.at)
         return 0;
     /* By whole huge pages, or the last could not become one. */
-    uint64_t end = range.at + size, up = (end + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    uint64_t end = range.at + size, up = huge_up(end);
     if (up > range.usable) {
         if (raw(mprotect, range.usable, up - range.usable, PROT_READ | PROT_WRITE) < 0)
             return 0;

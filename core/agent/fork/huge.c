@@ -16,8 +16,7 @@ static bool collapse(const struct mapping *m, void *arg)
     (void)arg;
     if (!m->writable || m->shared || !m->anonymous)
         return true;
-    for (uint64_t at = (m->start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1); at + HUGE_PAGE <= m->end;
-         at += HUGE_PAGE)
+    for (uint64_t at = huge_up(m->start); at + HUGE_PAGE <= m->end; at += HUGE_PAGE)
         (void)raw(madvise, at, HUGE_PAGE, MADV_COLLAPSE);
     return true;
 }

@@ -60,6 +60,10 @@ long maps_each(bool (*each)(const struct mapping *m, void *arg), void *arg);
 
 /* huge.c: makes forks of what was loaded cheaper, where the kernel can */
 #define HUGE_PAGE ((uint64_t)2 << 20) /* where it is another size the kernel refuses */
+static inline uint64_t huge_up(uint64_t at)
+{
+    return (at + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+}
 void huge_pages(void);
 
 /* walls.c: what is built round a run. Each returns false when it cannot be done, and says so in
